@@ -1,0 +1,260 @@
+import type { Clock, Timers } from '../core/clock.js';
+import { ShoalError } from '../core/errors.js';
+import type { CallContext, InferOutcome, InferRequest } from '../core/inference.js';
+import type { ToCoordinator, WorkerEndpoint } from '../core/link.js';
+import type { ModelSpec, VersionStatus } from '../core/model.js';
+import type { Random } from '../core/random.js';
+import type { Logger } from '../platform/telemetry/logger.js';
+import { startRequestSpan } from '../platform/telemetry/tracing.js';
+import { type AdmittedInputs, checkRequest, timeoutMs } from './admission/check-request.js';
+import { Call } from './dispatch/call.js';
+import { Dispatcher } from './dispatch/dispatcher.js';
+import { Fleet } from './fleet/fleet.js';
+import { hasReady, ModelDirectory, overallState, type VersionEntry } from './fleet/model-directory.js';
+import type { AdminView, CancelCall, InferenceService, ServingObserver, VersionView, WorkerView } from './serving.js';
+
+export interface CoordinatorOptions {
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly defer: (run: () => void) => void;
+  readonly random: Random;
+  readonly log: Logger;
+  readonly observer: ServingObserver;
+  readonly dial: (address: string) => WorkerEndpoint;
+  /** Most rows that may wait for one version. */
+  readonly maxQueueRows: number;
+  /** How long requests wait for a version whose last replica was lost. */
+  readonly replicaGraceMs: number;
+  /** A worker silent for this long is forgotten. */
+  readonly workerTtlMs: number;
+}
+
+const nothingToCancel: CancelCall = () => undefined;
+
+/** Takes calls in, finds out what they mean, and keeps the scheduler's picture of the fleet true. */
+export class Coordinator implements InferenceService, AdminView {
+  readonly #options: CoordinatorOptions;
+  readonly #directory = new ModelDirectory();
+  readonly #dispatcher: Dispatcher;
+  readonly fleet: Fleet;
+  #draining = false;
+
+  constructor(options: CoordinatorOptions) {
+    this.#options = options;
+    const { clock, timers, random, defer, observer } = options;
+    this.#dispatcher = new Dispatcher({
+      clock,
+      timers,
+      defer,
+      observer,
+      send: (workerId, message) => this.fleet.send(workerId, message),
+    });
+    this.fleet = new Fleet({
+      clock,
+      timers,
+      random,
+      dial: options.dial,
+      ttlMs: options.workerTtlMs,
+      batchesInFlight: (workerId) => this.#dispatcher.batchesInFlight(workerId),
+      events: {
+        hello: (workerId, info, versions) => {
+          this.#options.log.info(
+            { worker: workerId, devices: info.devices, versions: versions.length },
+            'worker connected',
+          );
+          for (const status of versions) this.#versionChanged(workerId, status);
+        },
+        message: (workerId, message) => this.#received(workerId, message),
+        lost: (workerId, reason) => this.#workerLost(workerId, reason),
+      },
+    });
+  }
+
+  infer(request: InferRequest, context: CallContext, reply: (outcome: InferOutcome) => void): CancelCall {
+    let entry: VersionEntry;
+    let spec: ModelSpec;
+    let admitted: AdmittedInputs;
+    let deadlineMs: number;
+    let version = '';
+    try {
+      if (this.#draining)
+        throw new ShoalError('DRAINING', 'This coordinator is shutting down and takes no new requests.');
+      ({ entry, spec } = this.#directory.resolve(request.model, request.version));
+      version = entry.version;
+      admitted = checkRequest(spec, request);
+      deadlineMs = Math.min(context.deadlineMs, context.arrivedMs + timeoutMs(request.parameters));
+      if (deadlineMs <= this.#options.clock.nowMs()) {
+        throw new ShoalError(
+          'DEADLINE_EXPIRED',
+          `The deadline of the request for model '${spec.model}' had passed when it arrived.`,
+        );
+      }
+      this.#checkQueue(entry, spec, admitted.rows);
+    } catch (thrown) {
+      const error = ShoalError.from(thrown);
+      const latencyUs = (this.#options.clock.nowMs() - context.arrivedMs) * 1000;
+      this.#options.observer.failed(version === '' ? '' : request.model, version, error.code, latencyUs);
+      if (error.code === 'INTERNAL') this.#options.log.error({ err: error.cause }, 'admission failed unexpectedly');
+      this.#options.defer(() => reply({ ok: false, error }));
+      return nothingToCancel;
+    }
+    const span = startRequestSpan(context.traceparent, spec.model);
+    const call = new Call({ spec, laneKey: entry.key, request, admitted, context, deadlineMs, span, reply });
+    this.#dispatcher.submit(call);
+    return () => this.#dispatcher.abandon(call);
+  }
+
+  ready(): boolean {
+    if (this.#draining) return false;
+    const entries = this.#directory.all();
+    return entries.some(hasReady) && !entries.some((entry) => overallState(entry).state === 'loading');
+  }
+
+  modelReady(model: string, version: string): boolean {
+    return this.#directory.isReady(model, version);
+  }
+
+  describe(model: string, version: string): { readonly spec: ModelSpec; readonly versions: readonly string[] } {
+    const { spec } = this.#directory.resolve(model, version);
+    return { spec, versions: this.#directory.readyVersions(model) };
+  }
+
+  versions(): readonly VersionView[] {
+    return this.#directory.all().map((entry) => ({
+      model: entry.model,
+      version: entry.version,
+      ...overallState(entry),
+      spec: entry.spec,
+      workers: [...entry.holders].filter(([, status]) => status.state === 'ready').map(([workerId]) => workerId),
+      queuedRows: this.#dispatcher.queuedRows(entry.key),
+    }));
+  }
+
+  workers(): readonly WorkerView[] {
+    return this.fleet.views();
+  }
+
+  /** Takes nothing new, finishes what is there within the grace period, fails the rest with DRAINING. */
+  async drain(graceMs: number): Promise<void> {
+    this.#draining = true;
+    const endMs = this.#options.clock.nowMs() + graceMs;
+    while (!this.#dispatcher.quiescent && this.#options.clock.nowMs() < endMs) {
+      await new Promise<void>((resolve) => {
+        this.#options.timers.after(5, resolve);
+      });
+    }
+    const error = new ShoalError('DRAINING', 'The coordinator shut down before the request was answered.');
+    for (const entry of this.#directory.all()) this.#dispatcher.failLane(entry.key, error);
+    this.#dispatcher.failAll(error);
+    this.fleet.close();
+  }
+
+  #checkQueue(entry: VersionEntry, spec: ModelSpec, rows: number): void {
+    const waiting = this.#dispatcher.queuedRows(entry.key);
+    if (waiting > 0 && waiting + rows > this.#options.maxQueueRows) {
+      throw new ShoalError(
+        'QUEUE_FULL',
+        `${waiting} rows wait for model '${spec.model}' version ${spec.version} already; at most ${this.#options.maxQueueRows} may.`,
+        { retryAfterMs: 100 },
+      );
+    }
+  }
+
+  #received(workerId: string, message: Exclude<ToCoordinator, { kind: 'hello' }>): void {
+    switch (message.kind) {
+      case 'result':
+        this.#dispatcher.result(workerId, message.result);
+        break;
+      case 'failure':
+        this.#dispatcher.failure(workerId, message.failure);
+        break;
+      case 'version':
+        this.#versionChanged(workerId, message.status);
+        break;
+      case 'gone':
+        this.#versionGone(workerId, message.model, message.version);
+        break;
+      case 'draining':
+        for (const entry of this.#directory.all()) {
+          const status = entry.holders.get(workerId);
+          if (status !== undefined) this.#versionChanged(workerId, { ...status, state: 'draining', slots: 0 });
+        }
+        break;
+    }
+  }
+
+  #versionChanged(workerId: string, status: VersionStatus): void {
+    const { entry, conflicting } = this.#directory.update(workerId, status.model, status.version, status);
+    if (conflicting) {
+      this.#options.log.error(
+        { worker: workerId, model: status.model, version: status.version },
+        'worker holds a different model under this version; it gets no requests',
+      );
+    }
+    if (entry.spec !== undefined) this.#dispatcher.setLane(entry.key, laneRule(entry.spec));
+    if (status.state === 'ready' && !conflicting) {
+      entry.graceUntilMs = 0;
+      this.#dispatcher.setCapacity(entry.key, workerId, status.slots, this.fleet.depthOf(workerId));
+    } else if (status.state === 'draining') {
+      // What it still runs comes back and is counted; it is only offered nothing more.
+      this.#dispatcher.setCapacity(entry.key, workerId, 0, 0);
+    } else {
+      this.#dispatcher.removeCapacity(entry.key, workerId);
+    }
+    this.#afterChange(entry);
+  }
+
+  #versionGone(workerId: string, model: string, version: string): void {
+    const { entry } = this.#directory.update(workerId, model, version, undefined);
+    this.#dispatcher.removeCapacity(entry.key, workerId);
+    this.#afterChange(entry);
+  }
+
+  #workerLost(workerId: string, reason: string): void {
+    this.#options.log.warn({ worker: workerId, reason }, 'worker lost');
+    this.#dispatcher.workerLost(workerId, reason);
+    for (const entry of this.#directory.all()) {
+      if (entry.holders.has(workerId)) this.#versionGone(workerId, entry.model, entry.version);
+    }
+  }
+
+  /** A version without a ready replica: those who wait for it get some grace, or the reason why it is hopeless. */
+  #afterChange(entry: VersionEntry): void {
+    if (hasReady(entry)) return;
+    const { state } = overallState(entry);
+    const hopeless = entry.holders.size > 0 && (state === 'unavailable' || state === 'quarantined');
+    if (hopeless || entry.spec === undefined) {
+      this.#giveUp(entry);
+      return;
+    }
+    if (entry.graceUntilMs > 0) return;
+    const { clock, timers, replicaGraceMs } = this.#options;
+    entry.graceUntilMs = clock.nowMs() + replicaGraceMs;
+    this.#directory.refresh(entry.model);
+    timers.after(replicaGraceMs, () => {
+      if (entry.graceUntilMs > 0 && clock.nowMs() >= entry.graceUntilMs) this.#giveUp(entry);
+    });
+  }
+
+  #giveUp(entry: VersionEntry): void {
+    entry.graceUntilMs = 0;
+    this.#directory.refresh(entry.model);
+    const { state, reason } = overallState(entry);
+    const code = entry.holders.size === 0 ? 'NO_WORKER' : 'MODEL_NOT_READY';
+    const why = reason === '' ? '' : ` (${reason})`;
+    this.#dispatcher.failLane(
+      entry.key,
+      new ShoalError(code, `Model '${entry.model}' version ${entry.version} is ${state}${why}.`),
+    );
+    if (entry.holders.size === 0) {
+      this.#dispatcher.dropLane(entry.key);
+      this.#directory.forget(entry);
+    }
+  }
+}
+
+const laneRule = (spec: ModelSpec) => ({
+  maxRows: spec.maxBatchSize,
+  delayMs: spec.batching.maxQueueDelayUs / 1000,
+  preferredRows: spec.batching.preferredRows,
+});

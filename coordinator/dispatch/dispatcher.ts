@@ -1,0 +1,286 @@
+import type { CancelTimer, Clock, Timers } from '../../core/clock.js';
+import { DeadlineHeap } from '../../core/deadline-heap.js';
+import { ShoalError } from '../../core/errors.js';
+import type { TimingReceipt } from '../../core/inference.js';
+import type { BatchFailure, BatchResult, ToWorker } from '../../core/link.js';
+import { type BatchSpan, startBatchSpan } from '../../platform/telemetry/tracing.js';
+import { type Dispatch, type LaneRule, Scheduler } from '../scheduling/scheduler.js';
+import type { ServingObserver } from '../serving.js';
+import { assembleBatch, splitResult } from './batch-assembly.js';
+import type { Call, CallPiece } from './call.js';
+
+export interface DispatcherOptions {
+  readonly clock: Clock;
+  readonly timers: Timers;
+  /** Runs a function once, after everything that has already arrived was taken in (`setImmediate`). */
+  readonly defer: (run: () => void) => void;
+  /** False when that worker is not connected. */
+  readonly send: (workerId: string, message: ToWorker) => boolean;
+  readonly observer: ServingObserver;
+}
+
+interface InFlight {
+  readonly batchId: number;
+  readonly laneKey: string;
+  readonly workerId: string;
+  readonly pieces: readonly CallPiece[];
+  readonly rows: number;
+  readonly dispatchedMs: number;
+  readonly span: BatchSpan;
+}
+
+/** How often rows may be executed in all: a batch that was lost is tried once more. */
+const maxAttempts = 2;
+
+/**
+ * The shell around the scheduler: turns its decisions into batches on links, and results into answers.
+ * Decisions are taken once per turn of the event loop, so that requests which arrived together can
+ * travel together.
+ */
+export class Dispatcher {
+  readonly #options: DispatcherOptions;
+  readonly #scheduler = new Scheduler<CallPiece>();
+  readonly #inFlight = new Map<number, InFlight>();
+  /** Deadlines of rows that are being executed: their callers are told at the deadline, not after. */
+  readonly #runningDeadlines = new DeadlineHeap<CallPiece>();
+  #lastBatchId = 0;
+  #pumpDeferred = false;
+  #wake: CancelTimer | undefined;
+  #wakeAtMs = Number.POSITIVE_INFINITY;
+
+  constructor(options: DispatcherOptions) {
+    this.#options = options;
+  }
+
+  setLane(key: string, rule: LaneRule): void {
+    this.#scheduler.setLane(key, rule);
+  }
+
+  /** Everything that waits for this version fails with `error`. */
+  failLane(key: string, error: ShoalError): void {
+    for (const piece of this.#scheduler.flush(key)) this.#fail(piece.call, error);
+  }
+
+  /** Forgets a version that nobody holds and nobody waits for. */
+  dropLane(key: string): void {
+    this.#scheduler.removeLane(key);
+  }
+
+  setCapacity(key: string, workerId: string, slots: number, depth: number): void {
+    this.#scheduler.setCapacity(key, workerId, slots, depth);
+    this.#pumpSoon();
+  }
+
+  removeCapacity(key: string, workerId: string): void {
+    this.#scheduler.removeCapacity(key, workerId);
+  }
+
+  queuedRows(key: string): number {
+    return this.#scheduler.queuedRows(key);
+  }
+
+  /** Nothing waits and nothing is on its way. */
+  get quiescent(): boolean {
+    return this.#inFlight.size === 0 && this.#scheduler.queuedPieces === 0;
+  }
+
+  batchesInFlight(workerId: string): number {
+    let count = 0;
+    for (const batch of this.#inFlight.values()) if (batch.workerId === workerId) count++;
+    return count;
+  }
+
+  submit(call: Call): void {
+    const nowMs = this.#options.clock.nowMs();
+    for (const piece of call.pieces) this.#scheduler.enqueue(call.laneKey, piece, nowMs);
+    this.#pumpSoon();
+  }
+
+  /** The caller is gone: what waits leaves the queue, a batch that nobody waits for any more is called back. */
+  abandon(call: Call): void {
+    this.#fail(call, new ShoalError('CANCELLED', 'The caller cancelled the request.'));
+  }
+
+  result(workerId: string, result: BatchResult): void {
+    const batch = this.#settle(workerId, result.batchId);
+    if (batch === undefined) return;
+    let shares: ReturnType<typeof splitResult>;
+    try {
+      shares = splitResult(result, batch.pieces, batch.rows);
+    } catch (thrown) {
+      batch.span.end(ShoalError.from(thrown).code);
+      for (const piece of batch.pieces) this.#fail(piece.call, ShoalError.from(thrown));
+      return;
+    }
+    batch.span.end();
+    const nowMs = this.#options.clock.nowMs();
+    const { timing } = result;
+    for (let i = 0; i < batch.pieces.length; i++) {
+      const piece = batch.pieces[i] as CallPiece;
+      const { call } = piece;
+      const receipt: TimingReceipt = {
+        queueUs: (batch.dispatchedMs - call.context.arrivedMs) * 1000 + timing.waitUs,
+        inputUs: timing.inputUs,
+        executeUs: timing.executeUs,
+        outputUs: timing.outputUs,
+        batchRows: batch.rows,
+        worker: workerId,
+        instance: result.instance,
+        attempt: piece.attempt,
+      };
+      if (!call.deliver(piece, shares[i] ?? [], receipt)) continue;
+      call.span?.end();
+      const latencyUs = (nowMs - call.context.arrivedMs) * 1000;
+      this.#options.observer.answered(call.spec.model, call.spec.version, call.admitted.rows, latencyUs, receipt);
+    }
+  }
+
+  failure(workerId: string, failure: BatchFailure): void {
+    const batch = this.#settle(workerId, failure.batchId);
+    if (batch === undefined) return;
+    const error = new ShoalError(failure.error.code, failure.error.message);
+    batch.span.end(error.code);
+    this.#retryOrFail(batch, error, failure.retryable);
+  }
+
+  /** The link to a worker broke: nothing that was on its way there will be answered. */
+  workerLost(workerId: string, reason: string): void {
+    const error = new ShoalError('WORKER_LOST', `Worker ${workerId} was lost while it held the request: ${reason}.`);
+    for (const batch of [...this.#inFlight.values()]) {
+      if (batch.workerId !== workerId) continue;
+      this.#settle(workerId, batch.batchId);
+      batch.span.end(error.code);
+      this.#retryOrFail(batch, error, true);
+    }
+  }
+
+  /** Fails whatever is left: the last act of a drain whose grace period ran out. */
+  failAll(error: ShoalError): void {
+    for (const batch of [...this.#inFlight.values()]) for (const piece of batch.pieces) this.#fail(piece.call, error);
+  }
+
+  #retryOrFail(batch: InFlight, error: ShoalError, retryable: boolean): void {
+    const nowMs = this.#options.clock.nowMs();
+    const again: CallPiece[] = [];
+    // One request's values can make ONNX Runtime refuse a whole batch. Run apart, only the guilty one fails.
+    const isolate = !retryable && error.code === 'EXECUTION_FAILED' && batch.pieces.length > 1;
+    for (const piece of batch.pieces) {
+      if (piece.call.settled) continue;
+      if ((retryable || isolate) && piece.attempt < maxAttempts && piece.deadlineMs > nowMs) {
+        piece.attempt++;
+        if (isolate) piece.shapeKey = `alone:${batch.batchId}:${again.length}`;
+        else piece.avoidWorker = batch.workerId;
+        again.push(piece);
+      } else {
+        this.#fail(piece.call, error);
+      }
+    }
+    // Failing one call can settle another piece of it that is in `again` already.
+    const waiting = again.filter((piece) => !piece.call.settled);
+    if (waiting.length === 0) return;
+    this.#options.observer.retried(waiting[0]?.call.spec.model ?? '', waiting[0]?.call.spec.version ?? '');
+    this.#scheduler.requeue(batch.laneKey, waiting);
+    this.#pumpSoon();
+  }
+
+  /** Takes a batch off the books. Undefined when it was settled before (a late word from a lost worker). */
+  #settle(workerId: string, batchId: number): InFlight | undefined {
+    const batch = this.#inFlight.get(batchId);
+    if (batch === undefined || batch.workerId !== workerId) return undefined;
+    this.#inFlight.delete(batchId);
+    for (const piece of batch.pieces) {
+      piece.batchId = 0;
+      this.#runningDeadlines.remove(piece);
+    }
+    this.#scheduler.completed(batch.laneKey, workerId);
+    this.#pumpSoon();
+    return batch;
+  }
+
+  #fail(call: Call, error: ShoalError): void {
+    if (!call.fail(error)) return;
+    call.span?.end(error.code);
+    const { model, version } = call.spec;
+    this.#options.observer.failed(
+      model,
+      version,
+      error.code,
+      (this.#options.clock.nowMs() - call.context.arrivedMs) * 1000,
+    );
+    for (const piece of call.pieces) {
+      if (this.#scheduler.cancel(call.laneKey, piece)) continue;
+      this.#runningDeadlines.remove(piece);
+      const batch = this.#inFlight.get(piece.batchId);
+      if (batch?.pieces.every((other) => other.call.settled)) {
+        this.#options.send(batch.workerId, { kind: 'cancel', batchId: batch.batchId });
+      }
+    }
+  }
+
+  #pumpSoon(): void {
+    if (this.#pumpDeferred) return;
+    this.#pumpDeferred = true;
+    this.#options.defer(() => {
+      this.#pumpDeferred = false;
+      this.#pump();
+    });
+  }
+
+  #pump(): void {
+    const nowMs = this.#options.clock.nowMs();
+    for (
+      let late = this.#runningDeadlines.popExpired(nowMs);
+      late !== undefined;
+      late = this.#runningDeadlines.popExpired(nowMs)
+    ) {
+      this.#fail(late.call, expiredError(late.call, 'while it was being executed'));
+    }
+    const decision = this.#scheduler.decide(nowMs);
+    for (const piece of decision.expired)
+      this.#fail(piece.call, expiredError(piece.call, 'while it waited in the queue'));
+    for (const dispatch of decision.dispatches) this.#dispatch(dispatch, nowMs);
+    this.#wakeAt(Math.min(decision.wakeAtMs, this.#runningDeadlines.earliestMs), nowMs);
+  }
+
+  #dispatch(dispatch: Dispatch<CallPiece>, nowMs: number): void {
+    const { pieces, rows, workerId, laneKey } = dispatch;
+    const { spec } = (pieces[0] as CallPiece).call;
+    const span = startBatchSpan(pieces, spec.model, spec.version, rows);
+    const batch = assembleBatch(++this.#lastBatchId, pieces, rows, nowMs, span.traceparent);
+    const { batchId } = batch;
+    this.#inFlight.set(batchId, { batchId, laneKey, workerId, pieces, rows, dispatchedMs: nowMs, span });
+    for (const piece of pieces) {
+      piece.batchId = batchId;
+      this.#runningDeadlines.add(piece);
+    }
+    this.#options.observer.dispatched(spec.model, spec.version, rows, pieces.length, dispatch.reason);
+    if (!this.#options.send(workerId, { kind: 'execute', batch })) {
+      this.failure(workerId, {
+        batchId,
+        retryable: true,
+        error: { code: 'WORKER_LOST', message: `Worker ${workerId} was lost before the request could be sent to it.` },
+      });
+    }
+  }
+
+  #wakeAt(atMs: number, nowMs: number): void {
+    if (atMs >= this.#wakeAtMs && this.#wake !== undefined) return;
+    this.#wake?.();
+    this.#wake = undefined;
+    this.#wakeAtMs = atMs;
+    if (atMs === Number.POSITIVE_INFINITY) return;
+    this.#wake = this.#options.timers.after(atMs - nowMs, () => {
+      this.#wake = undefined;
+      this.#wakeAtMs = Number.POSITIVE_INFINITY;
+      this.#pump();
+    });
+  }
+}
+
+function expiredError(call: Call, where: string): ShoalError {
+  const allowedMs = Math.round(call.deadlineMs - call.context.arrivedMs);
+  return new ShoalError(
+    'DEADLINE_EXPIRED',
+    `The request for model '${call.spec.model}' ran out of its ${allowedMs} ms ${where}.`,
+  );
+}

@@ -1,0 +1,107 @@
+import {
+  Client,
+  credentials,
+  type ServerUnaryCall,
+  type sendUnaryData,
+  type UntypedServiceImplementation,
+} from '@grpc/grpc-js';
+import { loadSync } from '@grpc/proto-loader';
+import { type CancelTimer, type Timers, wallClockMs } from '../../core/clock.js';
+import { channelOptions } from '../grpc-options.js';
+import { protoFile } from '../package-root.js';
+
+interface AnnounceRequest {
+  readonly worker_id: string;
+  readonly address: string;
+  readonly leaving: boolean;
+}
+
+interface AnnounceReply {
+  readonly ttl_ms: number;
+}
+
+const definition = loadSync(protoFile('link.proto'), { keepCase: true, longs: Number, defaults: true });
+export const registryService = definition['shoal.link.v1.Registry'];
+
+/** What a coordinator does with announcements. */
+export interface Announcements {
+  announced(workerId: string, address: string): void;
+  left(workerId: string): void;
+}
+
+/** The coordinator's end. */
+export function registryImplementation(announcements: Announcements, ttlMs: number): UntypedServiceImplementation {
+  return {
+    Announce: (call: ServerUnaryCall<AnnounceRequest, AnnounceReply>, reply: sendUnaryData<AnnounceReply>) => {
+      const { worker_id: workerId, address, leaving } = call.request;
+      if (leaving) announcements.left(workerId);
+      else announcements.announced(workerId, address.startsWith(':') ? hostOf(call.getPeer()) + address : address);
+      reply(null, { ttl_ms: ttlMs });
+    },
+  };
+}
+
+/** The host of a gRPC peer name such as `10.0.0.7:41234` or `[::1]:41234`. */
+const hostOf = (peer: string): string => peer.slice(0, peer.lastIndexOf(':')).replace(/^ipv[46]:/, '');
+
+/** Makes a worker known to one coordinator for as long as it lives. */
+export class Announcer {
+  readonly #client: Client;
+  readonly #request: AnnounceRequest;
+  readonly #timers: Timers;
+  readonly #onChange: (reachable: boolean, reason: string) => void;
+  #reachable: boolean | undefined;
+  #cancel: CancelTimer | undefined;
+  #stopped = false;
+
+  /** `onChange` is told when the coordinator becomes reachable or stops being so. */
+  constructor(options: {
+    coordinator: string;
+    workerId: string;
+    address: string;
+    timers: Timers;
+    onChange: (reachable: boolean, reason: string) => void;
+  }) {
+    this.#client = new Client(options.coordinator, credentials.createInsecure(), channelOptions());
+    this.#request = { worker_id: options.workerId, address: options.address, leaving: false };
+    this.#timers = options.timers;
+    this.#onChange = options.onChange;
+    this.#announce();
+  }
+
+  /** Says goodbye, so that the coordinator need not find out. Resolves when it was told or cannot be. */
+  async leave(): Promise<void> {
+    this.#stopped = true;
+    this.#cancel?.();
+    await new Promise<void>((resolve) => this.#call({ ...this.#request, leaving: true }, 1000, () => resolve()));
+    this.#client.close();
+  }
+
+  #announce(): void {
+    this.#call(this.#request, 2000, (error, reply) => {
+      if (this.#stopped) return;
+      const reachable = error === null;
+      if (reachable !== this.#reachable) {
+        this.#reachable = reachable;
+        this.#onChange(reachable, error?.message ?? '');
+      }
+      this.#cancel = this.#timers.after(reachable ? Math.max(100, (reply?.ttl_ms ?? 3000) / 3) : 500, () =>
+        this.#announce(),
+      );
+    });
+  }
+
+  #call(request: AnnounceRequest, timeoutMs: number, done: (error: Error | null, reply?: AnnounceReply) => void): void {
+    const method = registryService as unknown as Record<
+      'Announce',
+      {
+        path: string;
+        requestSerialize: (value: AnnounceRequest) => Buffer;
+        responseDeserialize: (bytes: Buffer) => AnnounceReply;
+      }
+    >;
+    const { path, requestSerialize, responseDeserialize } = method.Announce;
+    const deadline = new Date(wallClockMs() + timeoutMs);
+    this.#client.makeUnaryRequest(path, requestSerialize, responseDeserialize, request, { deadline }, done);
+  }
+}
