@@ -23,6 +23,8 @@ export interface CoordinatorOptions {
   readonly dial: (address: string) => WorkerEndpoint;
   /** Most rows that may wait for one version. */
   readonly maxQueueRows: number;
+  /** How often one request may be sent to a worker in all. */
+  readonly maxAttempts: number;
   /** How long requests wait for a version whose last replica was lost. */
   readonly replicaGraceMs: number;
   /** A worker silent for this long is forgotten. */
@@ -47,6 +49,7 @@ export class Coordinator implements InferenceService, AdminView {
       timers,
       defer,
       observer,
+      maxAttempts: options.maxAttempts,
       send: (workerId, message) => this.fleet.send(workerId, message),
     });
     this.fleet = new Fleet({

@@ -17,6 +17,8 @@ export interface DispatcherOptions {
   /** False when that worker is not connected. */
   readonly send: (workerId: string, message: ToWorker) => boolean;
   readonly observer: ServingObserver;
+  /** How often rows may be sent to a worker in all, when batches are lost under them. */
+  readonly maxAttempts: number;
 }
 
 interface InFlight {
@@ -28,9 +30,6 @@ interface InFlight {
   readonly dispatchedMs: number;
   readonly span: BatchSpan;
 }
-
-/** How often rows may be executed in all: a batch that was lost is tried once more. */
-const maxAttempts = 2;
 
 /**
  * The shell around the scheduler: turns its decisions into batches on links, and results into answers.
@@ -166,7 +165,7 @@ export class Dispatcher {
     const isolate = !retryable && error.code === 'EXECUTION_FAILED' && batch.pieces.length > 1;
     for (const piece of batch.pieces) {
       if (piece.call.settled) continue;
-      if ((retryable || isolate) && piece.attempt < maxAttempts && piece.deadlineMs > nowMs) {
+      if ((retryable || isolate) && piece.attempt < this.#options.maxAttempts && piece.deadlineMs > nowMs) {
         piece.attempt++;
         if (isolate) piece.shapeKey = `alone:${batch.batchId}:${again.length}`;
         else piece.avoidWorker = batch.workerId;

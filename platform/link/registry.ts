@@ -1,7 +1,9 @@
 import {
   Client,
   credentials,
+  type MethodDefinition,
   type ServerUnaryCall,
+  type ServiceDefinition,
   type sendUnaryData,
   type UntypedServiceImplementation,
 } from '@grpc/grpc-js';
@@ -21,7 +23,7 @@ interface AnnounceReply {
 }
 
 const definition = loadSync(protoFile('link.proto'), { keepCase: true, longs: Number, defaults: true });
-export const registryService = definition['shoal.link.v1.Registry'];
+const registryService = definition['shoal.link.v1.Registry'] as ServiceDefinition;
 
 /** What a coordinator does with announcements. */
 export interface Announcements {
@@ -29,9 +31,9 @@ export interface Announcements {
   left(workerId: string): void;
 }
 
-/** The coordinator's end. */
-export function registryImplementation(announcements: Announcements, ttlMs: number): UntypedServiceImplementation {
-  return {
+/** The coordinator's end, to be given to its gRPC server among its services. */
+export function registryGrpcService(announcements: Announcements, ttlMs: number) {
+  const implementation: UntypedServiceImplementation = {
     Announce: (call: ServerUnaryCall<AnnounceRequest, AnnounceReply>, reply: sendUnaryData<AnnounceReply>) => {
       const { worker_id: workerId, address, leaving } = call.request;
       if (leaving) announcements.left(workerId);
@@ -39,6 +41,7 @@ export function registryImplementation(announcements: Announcements, ttlMs: numb
       reply(null, { ttl_ms: ttlMs });
     },
   };
+  return { name: 'shoal.link.v1.Registry', definition: registryService, implementation, packageDefinition: definition };
 }
 
 /** The host of a gRPC peer name such as `10.0.0.7:41234` or `[::1]:41234`. */

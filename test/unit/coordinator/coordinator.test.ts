@@ -35,6 +35,7 @@ beforeEach(() => {
       throw new Error('nobody announces in these tests');
     },
     maxQueueRows: 100,
+    maxAttempts: 2,
     replicaGraceMs: 1000,
     workerTtlMs: 10_000,
   });
