@@ -95,15 +95,10 @@ export class Announcer {
   }
 
   #call(request: AnnounceRequest, timeoutMs: number, done: (error: Error | null, reply?: AnnounceReply) => void): void {
-    const method = registryService as unknown as Record<
-      'Announce',
-      {
-        path: string;
-        requestSerialize: (value: AnnounceRequest) => Buffer;
-        responseDeserialize: (bytes: Buffer) => AnnounceReply;
-      }
+    const { path, requestSerialize, responseDeserialize } = registryService.Announce as MethodDefinition<
+      AnnounceRequest,
+      AnnounceReply
     >;
-    const { path, requestSerialize, responseDeserialize } = method.Announce;
     const deadline = new Date(wallClockMs() + timeoutMs);
     this.#client.makeUnaryRequest(path, requestSerialize, responseDeserialize, request, { deadline }, done);
   }
