@@ -22,12 +22,13 @@ export interface LoadRequest {
   readonly intraOpThreads: number;
 }
 
-/** What a session says of its model. A free dimension is -1 in the spec; `symbols` has its name ('' when nameless). */
+/** A free dimension is -1 in the shape; `symbols` has its name ('' when nameless, or not free), axis by axis. */
+export type ObservedTensor = TensorSpec & { readonly symbols: readonly string[] };
+
+/** What a session says of its model. */
 export interface ObservedModel {
-  readonly inputs: readonly TensorSpec[];
-  readonly outputs: readonly TensorSpec[];
-  readonly inputSymbols: readonly (readonly string[])[];
-  readonly outputSymbols: readonly (readonly string[])[];
+  readonly inputs: readonly ObservedTensor[];
+  readonly outputs: readonly ObservedTensor[];
 }
 
 export interface PrepareRequest {

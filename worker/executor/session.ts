@@ -1,10 +1,9 @@
 import { InferenceSession } from 'onnxruntime-node';
 import type { Datatype } from '../../core/datatype.js';
 import { ShoalError } from '../../core/errors.js';
-import type { TensorSpec } from '../../core/tensor.js';
 import { type Device, deviceText, isGpu, type Provider, providerMissing } from './device.js';
 import { datatypeOfOrt, isOrtType } from './ort-tensor.js';
-import type { LoadRequest, ObservedModel } from './protocol.js';
+import type { LoadRequest, ObservedModel, ObservedTensor } from './protocol.js';
 
 export interface LoadedModel {
   readonly session: InferenceSession;
@@ -52,9 +51,9 @@ const absence =
  */
 export async function loadModel(request: LoadRequest): Promise<LoadedModel> {
   const session = await createSession(request.modelPath, request);
-  const [inputs, inputSymbols] = observe(session.inputMetadata, 'input');
-  const [outputs, outputSymbols] = observe(session.outputMetadata, 'output');
-  return { session, observed: { inputs, outputs, inputSymbols, outputSymbols } };
+  const inputs = observe(session.inputMetadata, 'input');
+  const outputs = observe(session.outputMetadata, 'output');
+  return { session, observed: { inputs, outputs } };
 }
 
 export async function createSession(model: string | Uint8Array, request: LoadRequest): Promise<InferenceSession> {
@@ -82,22 +81,20 @@ export async function createSession(model: string | Uint8Array, request: LoadReq
 
 type Side = 'input' | 'output';
 
-function observe(metadata: readonly InferenceSession.ValueMetadata[], side: Side): readonly [TensorSpec[], string[][]] {
-  const symbols: string[][] = [];
-  const specs = metadata.map((value): TensorSpec => {
+function observe(metadata: readonly InferenceSession.ValueMetadata[], side: Side): ObservedTensor[] {
+  return metadata.map((value) => {
     if (!value.isTensor) {
       throw unloadable(
         `The model's ${side} "${value.name}" is a sequence, map or optional; only tensors can be served.`,
       );
     }
-    symbols.push(value.shape.map((dim) => (typeof dim === 'string' ? dim : '')));
     return {
       name: value.name,
       datatype: datatype(value.type, value.name, side),
       shape: value.shape.map((dim) => (typeof dim === 'string' ? -1 : dim)),
+      symbols: value.shape.map((dim) => (typeof dim === 'string' ? dim : '')),
     };
   });
-  return [specs, symbols];
 }
 
 function datatype(type: string, name: string, side: Side): Datatype {
