@@ -9,6 +9,12 @@ export interface Clock {
 
 export const systemClock: Clock = { nowMs: () => performance.now() };
 
+/**
+ * Microseconds of the machine's monotonic clock: the same origin in every process of this machine,
+ * so that an instant can be handed to a child process. A double holds it exactly for centuries.
+ */
+export const machineNowUs = (): number => Number(process.hrtime.bigint()) / 1000;
+
 /** Wall-clock milliseconds since the Unix epoch, for log lines and metadata shown to people only. */
 export const wallClockMs = (): number => Date.now();
 

@@ -1,0 +1,239 @@
+import type { Logger } from 'pino';
+import type { Clock, Timers } from '../core/clock.js';
+import { ShoalError } from '../core/errors.js';
+import type { Batch } from '../core/link.js';
+import { type ModelSpec, type VersionState, type VersionStatus, versionKey } from '../core/model.js';
+import type { Random } from '../core/random.js';
+import { type Device, deviceText } from './executor/device.js';
+import { Executor, type ExecutorOptions } from './executor/executor.js';
+import type { ObservedModel, PrepareReport } from './executor/protocol.js';
+import { type BatchReply, type CancelBatch, InstancePool } from './instance-pool.js';
+import type { VersionPlan } from './repository/version-plan.js';
+import type { RestartSettings } from './restart-policy.js';
+import { warmUpRowCounts } from './warm-up-sizes.js';
+
+/** @throws MODEL_UNLOADABLE when plan and model disagree. */
+export type ResolveSpec = (
+  plan: VersionPlan,
+  observed: ObservedModel,
+) => { readonly spec: ModelSpec; readonly batchingInferred: boolean; readonly warnings?: readonly string[] };
+
+/** What every version on a worker shares. */
+export interface HostContext {
+  readonly workerId: string;
+  readonly resolve: ResolveSpec;
+  readonly executor: Omit<ExecutorOptions, 'name'>;
+  readonly pipelineDepth: number;
+  readonly warmUpBudgetMs: number;
+  readonly intraOpThreads: (instances: number) => number;
+  readonly restart: RestartSettings;
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly random: Random;
+  readonly logger: Logger;
+  /** Runs a load when its turn comes: only so many at a time. */
+  readonly inTurn: <T>(load: () => Promise<T>) => Promise<T>;
+}
+
+/** One version on this worker, from the first executor's start to the last one's end. */
+export class VersionHost {
+  readonly plan: VersionPlan;
+  readonly key: string;
+  readonly #devices: readonly Device[];
+  readonly #context: HostContext;
+  readonly #logger: Logger;
+  readonly #announce: (host: VersionHost) => void;
+  readonly #pool: InstancePool;
+  /** Processes that load or warm up: nobody waits for them when the version is given up. */
+  readonly #starting = new Set<Executor>();
+  #state: VersionState = 'loading';
+  #reason = '';
+  /** Told with every state, for good: why the version is not served the way one might expect. */
+  #remark = '';
+  #spec: ModelSpec | undefined;
+
+  constructor(
+    plan: VersionPlan,
+    devices: readonly Device[],
+    context: HostContext,
+    announce: (host: VersionHost) => void,
+  ) {
+    this.plan = plan;
+    this.key = versionKey(plan.model, plan.version);
+    this.#devices = devices;
+    this.#context = context;
+    this.#logger = context.logger.child({ model: plan.model, version: plan.version });
+    this.#announce = announce;
+    const { restart, clock, timers, random } = context;
+    this.#pool = new InstancePool({
+      instances: devices.map((device, index) => ({
+        id: `${context.workerId}:${this.key}#${index}`,
+        device: deviceText(device),
+      })),
+      launch: (instance) => context.inTurn(() => this.#launch(instance)),
+      restart,
+      clock,
+      timers,
+      random,
+      changed: () => this.#onPoolChange(),
+      crashed: (instance, error, what) => this.#logger.error({ instance, code: error.code, what }, error.message),
+    });
+  }
+
+  get status(): VersionStatus {
+    const { model, version } = this.plan;
+    const reason = [this.#reason || this.#pool.reason, this.#remark].filter((text) => text !== '').join(' ');
+    const slots = this.#state === 'ready' ? this.#pool.slots : 0;
+    return { model, version, state: this.#state, reason, spec: this.#spec, slots, instances: this.#pool.statuses() };
+  }
+
+  /** Batches that one coordinator may have here at a time. */
+  get batchLimit(): number {
+    return this.#devices.length * (1 + this.#context.pipelineDepth);
+  }
+
+  /** Loads and warms all instances. Never throws: a failure is the version's state. */
+  async load(): Promise<void> {
+    const startMs = this.#context.clock.nowMs();
+    try {
+      await this.#pool.start();
+      const { slots } = this.#pool;
+      if (this.#state === 'ready') {
+        this.#logger.info({ slots, loadMs: Math.round(this.#context.clock.nowMs() - startMs) }, 'version is ready');
+      }
+    } catch (thrown) {
+      const error = ShoalError.from(thrown);
+      // Given up while it loaded: then the state says so already.
+      if (this.#state !== 'loading') return;
+      this.#logger.error({ code: error.code }, error.message);
+      await this.#pool.close(error);
+      this.#setState('unavailable', error.message);
+    }
+  }
+
+  /** Takes one batch; `reply` is called exactly once, never before `submit` has returned. */
+  submit(batch: Batch, reply: (reply: BatchReply) => void): CancelBatch {
+    if (this.#state === 'ready') return this.#pool.submit(batch, (answer) => reply(this.#checked(batch, answer)));
+    const why = this.status.reason;
+    const text = `The version ${this.key} is ${this.#state}${why === '' ? '.' : `: ${why}`}`;
+    queueMicrotask(() => reply(failure(batch.batchId, new ShoalError('MODEL_NOT_READY', text))));
+    return () => undefined;
+  }
+
+  /** Announces the end, finishes what it has, ends the processes. Resolves when they are gone. */
+  async unload(reason: string): Promise<void> {
+    this.#setState('draining', reason);
+    for (const executor of this.#starting) executor.kill();
+    await this.#pool.idle();
+    await this.end();
+  }
+
+  /** Resolves when no batch waits or runs. */
+  idle(): Promise<void> {
+    return this.#pool.idle();
+  }
+
+  /** Kills the processes at once; what they had is answered as draining. */
+  abandon(): void {
+    this.#pool.kill(new ShoalError('DRAINING', 'The worker shut down before the batch was done.'));
+  }
+
+  /** Ends the processes; what waits is answered as draining. */
+  async end(): Promise<void> {
+    if (this.#state !== 'draining') this.#setState('draining', 'The worker is shutting down.');
+    for (const executor of this.#starting) executor.kill();
+    await this.#pool.close(new ShoalError('DRAINING', `The version ${this.key} is being unloaded.`));
+  }
+
+  async #launch(index: number): Promise<Executor> {
+    const device = this.#devices[index];
+    if (device === undefined || this.#state === 'draining') {
+      throw new ShoalError('DRAINING', `The version ${this.key} is being unloaded.`);
+    }
+    const executor = await Executor.start({ ...this.#context.executor, name: `${this.key} #${index}` });
+    this.#starting.add(executor);
+    try {
+      const { modelPath, session } = this.plan;
+      const intraOpThreads = this.#context.intraOpThreads(this.#devices.length);
+      const observed = await executor.load({ modelPath, device, session, intraOpThreads });
+      await this.#prepare(executor, observed);
+      return executor;
+    } catch (thrown) {
+      await executor.close();
+      throw thrown;
+    } finally {
+      this.#starting.delete(executor);
+    }
+  }
+
+  /** The first instance decides the spec for all of them; each warms up. */
+  async #prepare(executor: Executor, observed: ObservedModel): Promise<void> {
+    const { plan } = this;
+    const first = this.#spec === undefined;
+    const resolved = first ? this.#context.resolve(plan, observed) : undefined;
+    const spec = resolved?.spec ?? this.#spec;
+    if (spec === undefined) return;
+    const rowCounts = warmUpRowCounts(spec.maxBatchSize, spec.batching.preferredRows);
+    const report = await executor.prepare({
+      rowCounts,
+      samples: plan.warmup,
+      budgetMs: this.#context.warmUpBudgetMs,
+      probeRows: first && spec.maxBatchSize > 1,
+    });
+    if (resolved === undefined) return;
+    for (const warning of [...(resolved.warnings ?? []), ...report.warnings]) this.#logger.warn(warning);
+    this.#spec = Object.freeze(this.#judge(spec, resolved.batchingInferred, report));
+  }
+
+  /** @throws MODEL_UNLOADABLE when a declared batch size would mix rows up. */
+  #judge(spec: ModelSpec, batchingInferred: boolean, { probe }: PrepareReport): ModelSpec {
+    if (spec.maxBatchSize <= 1) return spec;
+    if (probe.verdict === 'independent') return spec;
+    if (probe.verdict === 'unknown') {
+      this.#logger.warn(`Whether rows are independent of each other could not be tried: ${probe.detail}.`);
+      return spec;
+    }
+    if (!batchingInferred) {
+      throw new ShoalError(
+        'MODEL_UNLOADABLE',
+        `config.pbtxt declares max_batch_size ${spec.maxBatchSize}, but rows of one batch are not independent: ${probe.detail}.`,
+      );
+    }
+    this.#remark = `Served without batching, because rows of one batch are not independent: ${probe.detail}.`;
+    this.#logger.warn(this.#remark);
+    return { ...spec, maxBatchSize: 0, batching: { maxQueueDelayUs: 0, preferredRows: [] } };
+  }
+
+  /** A batch whose outputs have not a row for each of its rows cannot be divided among its requests. */
+  #checked(batch: Batch, answer: BatchReply): BatchReply {
+    if (answer.kind !== 'result' || this.#spec === undefined || this.#spec.maxBatchSize === 0) return answer;
+    for (const { name, shape } of answer.result.outputs) {
+      if (shape[0] !== batch.rows) {
+        const text = `The model's output "${name}" has shape [${shape.join(',')}] for a batch of ${batch.rows} rows.`;
+        return failure(batch.batchId, new ShoalError('EXECUTION_FAILED', text));
+      }
+    }
+    return answer;
+  }
+
+  #onPoolChange(): void {
+    if (this.#pool.quarantineReason !== '' && this.#state !== 'draining') {
+      this.#setState('quarantined', this.#pool.quarantineReason);
+    } else if (this.#state === 'loading' && this.#pool.slots > 0) {
+      this.#setState('ready', '');
+    } else {
+      this.#announce(this);
+    }
+  }
+
+  #setState(state: VersionState, reason: string): void {
+    this.#state = state;
+    this.#reason = reason;
+    this.#announce(this);
+  }
+}
+
+const failure = (batchId: number, { code, message, kind }: ShoalError): BatchReply => ({
+  kind: 'failure',
+  failure: { batchId, error: { code, message }, retryable: kind.retryable },
+});
