@@ -1,6 +1,11 @@
 import { connect } from 'node:http2';
-import { type Client, credentials, type MethodDefinition, type ServiceError } from '@grpc/grpc-js';
-import { Client as GrpcClient } from '@grpc/grpc-js';
+import {
+  type Client,
+  credentials,
+  Client as GrpcClient,
+  type MethodDefinition,
+  type ServiceError,
+} from '@grpc/grpc-js';
 import protobuf from 'protobufjs';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { GrpcFront } from '../../../coordinator/front/grpc-front.js';
@@ -91,9 +96,7 @@ describe('ModelInfer', () => {
     const answer = await client.infer(inferRequest('echo'));
     expect(answer).toMatchObject({ model: 'echo', version: '2', id: 'call-7', parameters: {} });
     expect(answer.outputs[0]).toMatchObject({ name: 'x_out', datatype: 'FP32', shape: [2, 2] });
-    expect(new Float32Array(new Uint8Array(answer.outputs[0]?.data ?? []).buffer)).toEqual(
-      Float32Array.of(1, 2, 3, 4),
-    );
+    expect(new Float32Array(new Uint8Array(answer.outputs[0]?.data ?? []).buffer)).toEqual(Float32Array.of(1, 2, 3, 4));
     const { error, trailer } = await rawInfer(await encoded('echo'));
     expect(error).toBeNull();
     expect(trailer('shoal-timing')).toBe(
@@ -131,7 +134,8 @@ describe('ModelInfer', () => {
     const { error, trailer } = await rawInfer(await encoded(code));
     const { grpc, advice } = errorKinds[code];
     expect(error?.code).toBe(grpc);
-    if (code === 'INTERNAL') expect(error?.details).toMatch(/^The request met its fate\. Incident [0-9a-f]{8}\. Report/);
+    if (code === 'INTERNAL')
+      expect(error?.details).toMatch(/^The request met its fate\. Incident [0-9a-f]{8}\. Report/);
     else expect(error?.details).toBe(`The request met its fate. ${advice}`);
     expect(trailer('shoal-error')).toBe(code);
     const { status, errorInfo, retryInfo } = readDetails(trailer('grpc-status-details-bin'));
@@ -142,14 +146,17 @@ describe('ModelInfer', () => {
     else expect(retryInfo).toBeUndefined();
   });
 
-  test.each(['throw', 'bug'])('an unforeseen failure (%s) ends as INTERNAL with an incident the log knows', async (model) => {
-    const { error, trailer } = await rawInfer(await encoded(model));
-    expect(trailer('shoal-error')).toBe('INTERNAL');
-    const incident = /Incident ([0-9a-f]{8})\./.exec(error?.details ?? '')?.[1];
-    expect(incident).toBeDefined();
-    const line = log.lines.find((text) => text.includes(incident ?? 'none'));
-    expect(line).toContain('scripted-service.ts');
-  });
+  test.each(['throw', 'bug'])(
+    'an unforeseen failure (%s) ends as INTERNAL with an incident the log knows',
+    async (model) => {
+      const { error, trailer } = await rawInfer(await encoded(model));
+      expect(trailer('shoal-error')).toBe('INTERNAL');
+      const incident = /Incident ([0-9a-f]{8})\./.exec(error?.details ?? '')?.[1];
+      expect(incident).toBeDefined();
+      const line = log.lines.find((text) => text.includes(incident ?? 'none'));
+      expect(line).toContain('scripted-service.ts');
+    },
+  );
 
   test('a long sentence in any script fits the trailers', async () => {
     service.message = `${'模型不存在😀'.repeat(500)}\ud800`;
