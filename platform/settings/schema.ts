@@ -196,7 +196,7 @@ export const settingSchema = {
   }),
   logLevel: setting({
     flag: 'log-level',
-    kind: choice('trace', 'debug', 'info', 'warn', 'error', 'silent'),
+    kind: choice('trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'),
     roles: everywhere,
     description: 'Least important log lines to write.',
     defaultValue: 'info',

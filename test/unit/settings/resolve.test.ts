@@ -122,7 +122,7 @@ describe('complaints are one line that names setting, value, origin and what is 
     ],
     [
       { flags: { 'log-level': 'loud' } },
-      'The setting log-level is "loud" (from --log-level); expected one of trace, debug, info, warn, error, silent.',
+      'The setting log-level is "loud" (from --log-level); expected one of trace, debug, info, warn, error, fatal, silent.',
     ],
     [
       { flags: { join: '10.0.0.5' }, role: 'worker' },
