@@ -86,6 +86,12 @@ export const errorKinds = {
     retryable: true,
     advice: 'Retry; `shoal workers` shows which workers are connected.',
   },
+  COORDINATOR_UNREACHABLE: {
+    grpc: UNAVAILABLE,
+    http: 503,
+    retryable: true,
+    advice: 'Check the address, and that `shoal up` or `shoal coordinator` is running there.',
+  },
   DRAINING: { grpc: UNAVAILABLE, http: 503, retryable: true, advice: 'Retry on another coordinator.' },
   EXECUTOR_CRASHED: {
     grpc: UNAVAILABLE,
@@ -136,6 +142,12 @@ export const errorKinds = {
     advice: 'Inputs are .png, .npy, .pb (ONNX TensorProto) or .json files; `shoal infer --help` has examples.',
   },
   UNSUPPORTED: { grpc: UNIMPLEMENTED, http: 501, retryable: false, advice: 'This part of the protocol is not served.' },
+  ROUTE_NOT_FOUND: {
+    grpc: UNIMPLEMENTED,
+    http: 404,
+    retryable: false,
+    advice: 'The HTTP routes are those of the Open Inference Protocol V2, under /v2.',
+  },
   INTERNAL: { grpc: INTERNAL, http: 500, retryable: false, advice: 'Report this with the incident id.' },
 } as const satisfies Record<string, ErrorKind>;
 

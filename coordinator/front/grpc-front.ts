@@ -1,0 +1,114 @@
+import { Server, ServerCredentials, type ServiceDefinition, type UntypedServiceImplementation } from '@grpc/grpc-js';
+import type { PackageDefinition } from '@grpc/proto-loader';
+import { ReflectionService } from '@grpc/reflection';
+import { type Clock, systemClock } from '../../core/clock.js';
+import { defaultMaxMessageBytes, serverOptions } from '../../platform/grpc-options.js';
+import { oipPackage, oipService } from '../../platform/oip/service.js';
+import type { Logger } from '../../platform/telemetry/logger.js';
+import type { InferenceService, ServingObserver } from '../serving.js';
+import { GrpcHealth, healthPackage } from './grpc-health.js';
+import { type ListenAddress, listenFailure } from './listen-failure.js';
+import { oipHandlers } from './oip-handlers.js';
+import { OpenStreams } from './open-streams.js';
+import { transportRefusals } from './transport-refusals.js';
+
+/** One more service for the same port. */
+export interface GrpcService {
+  /** Full name, as in `shoal.admin.v1.Admin`. */
+  readonly name: string;
+  readonly definition: ServiceDefinition;
+  readonly implementation: UntypedServiceImplementation;
+  /** For reflection. */
+  readonly packageDefinition: PackageDefinition;
+}
+
+export interface GrpcFrontOptions extends ListenAddress {
+  readonly service: InferenceService;
+  readonly logger: Logger;
+  readonly softwareVersion: string;
+  /** Larger request messages are refused with REQUEST_TOO_LARGE. */
+  readonly maxMessageBytes?: number;
+  readonly extraServices?: readonly GrpcService[];
+  /** Told of requests that never reached the service: broken or too large. */
+  readonly observer?: Pick<ServingObserver, 'failed'>;
+  readonly clock?: Clock;
+}
+
+export const oipServiceName = 'inference.GRPCInferenceService';
+
+/**
+ * The gRPC door: the Open Inference Protocol, grpc.health.v1, reflection, and what else it is given.
+ * Serves from `start` until `drain`.
+ */
+export class GrpcFront {
+  readonly #options: GrpcFrontOptions;
+  readonly #server: Server;
+  readonly #health: GrpcHealth;
+  readonly #streams = new OpenStreams();
+
+  constructor(options: GrpcFrontOptions) {
+    this.#options = options;
+    const { service, logger, softwareVersion, observer, clock = systemClock } = options;
+    const extraServices = options.extraServices ?? [];
+    this.#server = new Server({
+      ...serverOptions({ maxMessageBytes: options.maxMessageBytes ?? defaultMaxMessageBytes }),
+      // An answer's size is the model's affair.
+      'grpc.max_send_message_length': -1,
+      // Statistics nobody here reads, counted anew for every call.
+      'grpc.enable_channelz': 0,
+      interceptors: [
+        transportRefusals((error) => {
+          // An expired call is under way in the service, which counts it.
+          if (error.code !== 'DEADLINE_EXPIRED') observer?.failed('', '', error.code, 0);
+        }),
+        this.#streams.interceptor,
+      ],
+    });
+    this.#server.addService(
+      oipService,
+      oipHandlers({ service, logger, softwareVersion, observer, clock }) as UntypedServiceImplementation,
+    );
+    const names = [oipServiceName, ...extraServices.map(({ name }) => name)];
+    this.#health = new GrpcHealth(['', ...names], () => service.ready());
+    this.#server.addService(this.#health.definition, this.#health.implementation);
+    for (const { definition, implementation } of extraServices) this.#server.addService(definition, implementation);
+    const described = Object.assign({}, oipPackage, healthPackage, ...extraServices.map((s) => s.packageDefinition));
+    new ReflectionService(described).addToServer(this.#server);
+  }
+
+  /** @throws BAD_SETTING when the port cannot be had. */
+  start(): Promise<{ port: number }> {
+    const { host, port } = this.#options;
+    const address = host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+    return new Promise((resolve, reject) => {
+      this.#server.bindAsync(address, ServerCredentials.createInsecure(), (failure, boundPort) => {
+        if (failure !== null) reject(listenFailure(failure, this.#options, '--grpc-port'));
+        else resolve({ port: boundPort });
+      });
+    });
+  }
+
+  /**
+   * Takes no new connections or calls and lets those under way finish, for at most `graceMs`; what is left
+   * then is cut off. Streams that may last for ever (health watches, reflection) end at once.
+   */
+  drain(graceMs: number): Promise<void> {
+    this.#health.end();
+    return new Promise((resolve) => {
+      const force = setTimeout(() => {
+        this.#options.logger.warn(
+          { graceMs },
+          'gRPC calls still under way at the end of the grace period were cut off',
+        );
+        this.#server.forceShutdown();
+        resolve();
+      }, graceMs);
+      this.#server.tryShutdown((failure) => {
+        clearTimeout(force);
+        if (failure !== undefined) this.#options.logger.warn({ err: failure }, 'the gRPC server closed with an error');
+        resolve();
+      });
+      this.#streams.endAll();
+    });
+  }
+}

@@ -1,0 +1,110 @@
+import type { AddressInfo } from 'node:net';
+import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify';
+import { type Clock, systemClock } from '../../core/clock.js';
+import { ShoalError } from '../../core/errors.js';
+import { defaultMaxMessageBytes } from '../../platform/grpc-options.js';
+import type { Logger } from '../../platform/telemetry/logger.js';
+import type { InferenceService, ServingObserver } from '../serving.js';
+import { refusalOf, refuseConnection, sendError } from './http-errors.js';
+import { httpInfer, type ModelRoute } from './http-infer.js';
+import { type ListenAddress, listenFailure } from './listen-failure.js';
+import { modelMetadata, serverMetadata } from './oip-metadata.js';
+
+export interface HttpFrontOptions extends ListenAddress {
+  readonly service: InferenceService;
+  readonly logger: Logger;
+  readonly softwareVersion: string;
+  /** Larger bodies are refused with REQUEST_TOO_LARGE. */
+  readonly maxMessageBytes?: number;
+  /** Told of requests that never reached the service. */
+  readonly observer?: Pick<ServingObserver, 'failed'>;
+  readonly clock?: Clock;
+}
+
+/** A caller that takes longer to send its request is cut off; Node's own default. */
+const requestTimeoutMs = 300_000;
+const modelRoots = ['/v2/models/:model', '/v2/models/:model/versions/:version'];
+
+/**
+ * The HTTP door: the REST core of OIP V2 (health, metadata, infer with JSON tensors) on the same service as
+ * the gRPC door.
+ */
+export class HttpFront {
+  readonly #options: HttpFrontOptions;
+  readonly #app: FastifyInstance;
+
+  constructor(options: HttpFrontOptions) {
+    this.#options = options;
+    const { logger, maxMessageBytes = defaultMaxMessageBytes } = options;
+    this.#app = fastify({
+      logger: false,
+      bodyLimit: maxMessageBytes,
+      requestTimeout: requestTimeoutMs,
+      routerOptions: { ignoreTrailingSlash: true, maxParamLength: 1024 },
+      frameworkErrors: (failure, request, reply) =>
+        sendError(reply as FastifyReply, refusalOf(failure, request as FastifyRequest, maxMessageBytes), logger),
+      clientErrorHandler: refuseConnection,
+    });
+    this.#app.setErrorHandler<Error>((thrown, request, reply) => {
+      const isFramework = 'code' in thrown && String(thrown.code).startsWith('FST_');
+      sendError(reply, isFramework ? refusalOf(thrown as never, request, maxMessageBytes) : thrown, logger);
+    });
+    this.#app.setNotFoundHandler((request, reply) => {
+      sendError(reply, new ShoalError('ROUTE_NOT_FOUND', `There is no ${request.method} ${request.url} here.`), logger);
+    });
+    // Bodies reach the handler as bytes, whatever they call themselves; clients differ in the type they send.
+    this.#app.removeAllContentTypeParsers();
+    this.#app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body));
+    this.#addRoutes();
+  }
+
+  /** @throws BAD_SETTING when the port cannot be had. */
+  async start(): Promise<{ port: number }> {
+    const { host, port } = this.#options;
+    try {
+      await this.#app.listen({ host, port });
+    } catch (thrown) {
+      throw listenFailure(thrown, this.#options, '--http-port');
+    }
+    return { port: (this.#app.server.address() as AddressInfo).port };
+  }
+
+  /** Takes no new connections, lets requests under way finish for at most `graceMs`, then cuts off the rest. */
+  async drain(graceMs: number): Promise<void> {
+    const force = setTimeout(() => {
+      this.#options.logger.warn(
+        { graceMs },
+        'HTTP requests still under way at the end of the grace period were cut off',
+      );
+      this.#app.server.closeAllConnections();
+    }, graceMs);
+    try {
+      await this.#app.close();
+    } finally {
+      clearTimeout(force);
+    }
+  }
+
+  #addRoutes(): void {
+    const { service, logger, softwareVersion, observer, clock = systemClock } = this.#options;
+    const app = this.#app;
+    app.get('/v2/health/live', () => ({ live: true }));
+    app.get('/v2/health/ready', (_request, reply) => {
+      const ready = service.ready();
+      reply.code(ready ? 200 : 503).send({ ready });
+    });
+    app.get('/v2', () => serverMetadata(softwareVersion));
+    const infer = httpInfer({ service, logger, observer, clock });
+    for (const root of modelRoots) {
+      app.get<ModelRoute>(root, ({ params }) => {
+        const { spec, versions } = service.describe(params.model, params.version ?? '');
+        return modelMetadata(spec, versions);
+      });
+      app.get<ModelRoute>(`${root}/ready`, ({ params }, reply) => {
+        const ready = service.modelReady(params.model, params.version ?? '');
+        reply.code(ready ? 200 : 503).send({ name: params.model, ready });
+      });
+      app.post<ModelRoute>(`${root}/infer`, infer);
+    }
+  }
+}

@@ -1,0 +1,62 @@
+import type { handleUnaryCall, UntypedServiceImplementation } from '@grpc/grpc-js';
+import { ShoalError } from '../../core/errors.js';
+import type {
+  EmptyMessage,
+  ModelMetadataResponse,
+  ModelVersionRequest,
+  ReadyResponse,
+  ServerLiveResponse,
+  ServerMetadataResponse,
+} from '../../platform/oip/service.js';
+import type { Logger } from '../../platform/telemetry/logger.js';
+import type { InferenceService } from '../serving.js';
+import { grpcStatus } from './grpc-status.js';
+import { callerError } from './incident.js';
+import { type InferHandlerParts, inferHandler } from './infer-handler.js';
+import { modelMetadata, serverMetadata } from './oip-metadata.js';
+
+/** Every method of `inference.GRPCInferenceService`. */
+export function oipHandlers(parts: InferHandlerParts & { readonly softwareVersion: string }) {
+  const { service, logger, softwareVersion } = parts;
+  return {
+    ServerLive: answering<EmptyMessage, ServerLiveResponse>(logger, () => ({ live: true })),
+    ServerReady: answering<EmptyMessage, ReadyResponse>(logger, () => ({ ready: service.ready() })),
+    ServerMetadata: answering<EmptyMessage, ServerMetadataResponse>(logger, () => serverMetadata(softwareVersion)),
+    ModelReady: answering<ModelVersionRequest, ReadyResponse>(logger, ({ name, version }) => ({
+      ready: readyOrUnknown(service, name, version),
+    })),
+    ModelMetadata: answering<ModelVersionRequest, ModelMetadataResponse>(logger, ({ name, version }) => {
+      const { spec, versions } = service.describe(name, version);
+      return modelMetadata(spec, versions);
+    }),
+    ModelInfer: inferHandler(parts),
+  } satisfies UntypedServiceImplementation;
+}
+
+/** As Triton answers: a model nobody has heard of is not ready, so that a caller may wait for it by asking. */
+function readyOrUnknown(service: InferenceService, model: string, version: string): boolean {
+  try {
+    return service.modelReady(model, version);
+  } catch (thrown) {
+    const { code } = ShoalError.from(thrown);
+    if (code === 'MODEL_NOT_FOUND' || code === 'VERSION_NOT_FOUND') return false;
+    throw thrown;
+  }
+}
+
+/** A unary handler from a plain function; what it throws becomes the call's status. */
+export function answering<Request, Response>(
+  logger: Logger,
+  answer: (request: Request) => Response,
+): handleUnaryCall<Request, Response> {
+  return (call, callback) => {
+    let response: Response;
+    try {
+      response = answer(call.request);
+    } catch (thrown) {
+      callback(grpcStatus(callerError(thrown, logger)));
+      return;
+    }
+    callback(null, response);
+  };
+}

@@ -1,0 +1,58 @@
+import type { InstanceStatus, VersionState } from '../../core/model.js';
+import type { TensorSpec } from '../../core/tensor.js';
+
+/** What the Admin RPC tells of a version's signature; `admin.proto` has the same fields. */
+export interface ListedSpec {
+  readonly platform: string;
+  readonly maxBatchSize: number;
+  readonly inputs: readonly TensorSpec[];
+  readonly outputs: readonly TensorSpec[];
+  readonly maxQueueDelayUs: number;
+  readonly preferredRows: readonly number[];
+}
+
+export interface ListedModelVersion {
+  readonly model: string;
+  readonly version: string;
+  readonly state: VersionState;
+  /** Empty when there is nothing to say. */
+  readonly reason: string;
+  readonly workers: readonly string[];
+  readonly queuedRows: number;
+  /** null until a session was made. */
+  readonly spec: ListedSpec | null;
+}
+
+export interface ListedHeldVersion {
+  readonly model: string;
+  readonly version: string;
+  readonly state: VersionState;
+  readonly reason: string;
+  readonly slots: number;
+  readonly instances: readonly InstanceStatus[];
+}
+
+export interface ListedWorker {
+  readonly workerId: string;
+  readonly address: string;
+  readonly state: 'connecting' | 'connected' | 'draining' | 'lost';
+  readonly reason: string;
+  readonly batchesInFlight: number;
+  readonly versions: readonly ListedHeldVersion[];
+  /** null until the worker has said hello. */
+  readonly info: {
+    readonly devices: readonly string[];
+    readonly softwareVersion: string;
+    readonly pid: number;
+    readonly host: string;
+    readonly pipelineDepth: number;
+  } | null;
+}
+
+export interface ListModelsResponse {
+  readonly versions: readonly ListedModelVersion[];
+}
+
+export interface ListWorkersResponse {
+  readonly workers: readonly ListedWorker[];
+}
