@@ -1,6 +1,6 @@
 import { type Datatype, elementBytes } from '../../core/datatype.js';
 import { ShoalError } from '../../core/errors.js';
-import { bfloatToNumber, halfToNumber, numberToBfloat, numberToHalf } from './half-floats.js';
+import { decodeBfloat16, decodeHalf, encodeBfloat16, encodeHalf } from '../../core/half-float.js';
 
 /** One element as read from a file: 64-bit integers are bigint, BYTES elements are bytes. */
 export type Element = number | bigint | boolean | Uint8Array;
@@ -50,13 +50,13 @@ const codecs: Readonly<Record<Exclude<Datatype, 'BYTES'>, Codec>> = {
     range: whole(64, true),
   },
   FP16: {
-    read: (v, at) => halfToNumber(v.getUint16(at, true)),
-    write: (v, at, x) => v.setUint16(at, numberToHalf(Number(x)), true),
+    read: (v, at) => decodeHalf(v.getUint16(at, true)),
+    write: (v, at, x) => v.setUint16(at, encodeHalf(Number(x)), true),
     range: undefined,
   },
   BF16: {
-    read: (v, at) => bfloatToNumber(v.getUint16(at, true)),
-    write: (v, at, x) => v.setUint16(at, numberToBfloat(Number(x)), true),
+    read: (v, at) => decodeBfloat16(v.getUint16(at, true)),
+    write: (v, at, x) => v.setUint16(at, encodeBfloat16(Number(x)), true),
     range: undefined,
   },
   FP32: {

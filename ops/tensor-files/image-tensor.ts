@@ -3,8 +3,8 @@ import { shapeText, type TensorSpec } from '../../core/tensor.js';
 import type { FileTensor, Image } from './file-tensor.js';
 
 export interface ImageOptions {
-  /** Every value is multiplied by this; values are 0–255 before. */
-  readonly scale: number;
+  /** Samples, 0–255, are multiplied by this; undefined: by 1/255 for floating-point inputs, by 1 for others. */
+  readonly scale: number | undefined;
   /** Black becomes white and white black. */
   readonly invert: boolean;
 }
@@ -72,8 +72,9 @@ export function imageTensor(
     planes = planes.map((plane) => resample(plane, image.width, image.height, layout.width, layout.height));
   }
   const isFloat = spec.datatype.includes('FP') || spec.datatype === 'BF16';
+  const scale = options.scale ?? (isFloat ? 1 / 255 : 1);
   const finish = (value: number): number => {
-    const scaled = (options.invert ? 255 - value : value) * options.scale;
+    const scaled = (options.invert ? 255 - value : value) * scale;
     return isFloat ? scaled : Math.round(scaled);
   };
   const elements: number[] = [];
@@ -83,9 +84,12 @@ export function imageTensor(
   else for (let i = 0; i < pixels; i++) for (const plane of planes) elements.push(finish(plane[i] ?? 0));
   if (layout.channels === 1 && !isGray(image)) notes.push('turned to shades of gray');
   if (options.invert) notes.push('inverted');
-  if (options.scale !== 1) notes.push(`scaled by ${Number(options.scale.toPrecision(4))}`);
+  if (scale !== 1)
+    notes.push(`values ${rangeText(0)}–${rangeText(255)} sent as ${rangeText(0)}–${rangeText(255 * scale)}`);
   return { tensor: { name: '', shape: layout.shape, content: { kind: 'values', elements } }, notes };
 }
+
+const rangeText = (value: number): string => String(Number(value.toPrecision(3)));
 
 const isGray = ({ rgb }: Image): boolean => {
   for (let i = 0; i < rgb.length; i += 3) if (rgb[i] !== rgb[i + 1] || rgb[i] !== rgb[i + 2]) return false;

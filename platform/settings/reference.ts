@@ -1,9 +1,9 @@
 import { settingNames, settingSchema } from './schema.js';
-import type { Setting } from './setting.js';
+import type { Role, Setting } from './setting.js';
 
 const rule = `# Settings
 
-<!-- Generated from platform/settings/schema.ts; a test compares. Mend with \`npx vitest run --project unit -u test/unit/settings\`. -->
+<!-- Generated from platform/settings/schema.ts; a test compares. Mend with \`npx vitest run --project unit test/unit/settings -u\`. -->
 
 One rule of naming: the setting \`grpc-port\` is the flag \`--grpc-port\`, the variable \`SHOAL_GRPC_PORT\`, and the
 line \`grpc-port: 8001\` in the settings file. The first of these that is present counts:
@@ -24,12 +24,27 @@ line \`grpc-port: 8001\` in the settings file. The first of these that is presen
 
 const cell = (text: string): string => text.replaceAll('|', '\\|');
 
+const roleText = (role: Role): string => (role === 'client' ? 'clients' : `\`${role}\``);
+
+/** One default for all roles, or each with the roles it is for. */
+function defaults(setting: Setting<unknown>): string {
+  const roles = new Map<string, string[]>();
+  for (const role of setting.roles) {
+    const text = setting.defaultText(role);
+    roles.set(text, [...(roles.get(text) ?? []), roleText(role)]);
+  }
+  const entries = [...roles];
+  return entries.length === 1
+    ? (entries[0]?.[0] ?? '')
+    : entries.map(([text, names]) => `${text} (${names.join(', ')})`).join('; ');
+}
+
 /** The whole of docs/SETTINGS.md. */
 export function settingsReference(): string {
   const rows = settingNames.map((name) => {
     const setting: Setting<unknown> = settingSchema[name];
-    const used = setting.roles.map((role) => (role === 'client' ? 'clients' : `\`${role}\``)).join(', ');
-    return `| \`${setting.flag}\` | ${cell(setting.description)} | ${cell(setting.expected)} | ${cell(setting.defaultText)} | ${used} |`;
+    const used = setting.roles.map(roleText).join(', ');
+    return `| \`${setting.flag}\` | ${cell(setting.description)} | ${cell(setting.expected)} | ${cell(defaults(setting))} | ${used} |`;
   });
   const example = [
     '',

@@ -22,9 +22,9 @@ export const settingSchema = {
     flag: 'host',
     kind: host,
     roles: everywhere,
-    description: 'Address to listen on. `up` is for this machine, the services on their own are for a network.',
+    description: 'Address to listen on: `up` is for this machine, the services on their own are for a network.',
     defaultValue: (facts) => (facts.role === 'up' ? '127.0.0.1' : '0.0.0.0'),
-    defaultText: '127.0.0.1 for `up`, 0.0.0.0 for `coordinator` and `worker`',
+    defaultText: { up: '127.0.0.1', coordinator: '0.0.0.0', worker: '0.0.0.0' },
   }),
   grpcPort: setting({
     flag: 'grpc-port',
@@ -46,7 +46,7 @@ export const settingSchema = {
     roles: everywhere,
     description: 'Port of the Prometheus metrics.',
     defaultValue: (facts) => (facts.role === 'worker' ? 0 : 8002),
-    defaultText: '8002; any free port for `worker`, so that several fit on one machine',
+    defaultText: { up: '8002', coordinator: '8002', worker: '0, any free one' },
   }),
   models: setting({
     flag: 'models',
@@ -54,7 +54,7 @@ export const settingSchema = {
     roles: back,
     description: 'Model repository: a folder of `<model>/<version>/model.onnx` with an optional config.pbtxt.',
     defaultValue: (facts) => (facts.role === 'up' ? facts.bundledModels : './models'),
-    defaultText: 'the bundled examples for `up`, ./models for `worker`',
+    defaultText: { up: 'the bundled examples', worker: './models' },
   }),
   workers: setting({
     flag: 'workers',

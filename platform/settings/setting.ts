@@ -24,8 +24,8 @@ interface SettingWords<T> {
   readonly roles: readonly Role[];
   readonly description: string;
   readonly defaultValue: NoInfer<T> | ((facts: SettingFacts) => NoInfer<T>);
-  /** The default in words, where it depends on facts. */
-  readonly defaultText?: string;
+  /** The default in words, where it depends on facts: for all roles, or for each. */
+  readonly defaultText?: string | Partial<Readonly<Record<Role, string>>>;
 }
 
 export interface Setting<T> {
@@ -34,10 +34,11 @@ export interface Setting<T> {
   readonly variable: string;
   readonly roles: readonly Role[];
   readonly description: string;
-  readonly defaultText: string;
   readonly expected: string;
   readonly placeholder: string;
   readonly unit: string;
+  /** The default in words. */
+  defaultText(role: Role): string;
   /** The default as it is used, paths made absolute. */
   compiledDefault(facts: SettingFacts): T;
   /** Reads a written value; undefined when it is not acceptable. */
@@ -58,10 +59,13 @@ export function setting<T>(words: SettingWords<T>): Setting<T> {
     variable: variableOf(words.flag),
     roles: words.roles,
     description: words.description,
-    defaultText: words.defaultText ?? (typeof defaultValue === 'function' ? '' : kind.show(defaultValue)),
     expected: kind.expected,
     placeholder: kind.placeholder,
     unit: kind.unit,
+    defaultText: (role: Role) => {
+      const { defaultText = typeof defaultValue === 'function' ? '' : kind.show(defaultValue) } = words;
+      return typeof defaultText === 'string' ? defaultText : (defaultText[role] ?? '');
+    },
     compiledDefault: (facts: SettingFacts) => anchor(plainDefault(facts), facts.workingFolder),
     compile: (written: unknown, folder: string) => {
       const read = kind.schema.safeParse(written);

@@ -1,7 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { Datatype } from '../../../core/datatype.js';
 import { decodeElements, type Element, encodeElements } from '../../../ops/tensor-files/elements.js';
-import { bfloatToNumber, halfToNumber, numberToBfloat, numberToHalf } from '../../../ops/tensor-files/half-floats.js';
 
 const text = (written: string): Uint8Array => Buffer.from(written);
 
@@ -67,35 +66,5 @@ describe('what would change its value is refused', () => {
   test('decimal text may be rounded, but not out of range', () => {
     expect(decodeElements('FP32', encodeElements('FP32', [0.1], 'nearest', 'x'))).toEqual([Math.fround(0.1)]);
     expect(() => encodeElements('INT8', [128], 'nearest', 'x')).toThrow('INT8');
-  });
-});
-
-describe('half precision', () => {
-  test('every half is found again from its value', () => {
-    for (let half = 0; half < 0x10000; half++) {
-      const value = halfToNumber(half);
-      if (Number.isNaN(value)) expect(numberToHalf(value) & 0x7c00).toBe(0x7c00);
-      else if (numberToHalf(value) !== half)
-        throw new Error(`0x${half.toString(16)} is ${value}, which became 0x${numberToHalf(value).toString(16)}`);
-    }
-  });
-
-  test('a number becomes the nearest half, ties the even one', () => {
-    for (let half = 0; half < 0x7bff; half++) {
-      const low = halfToNumber(half);
-      const high = halfToNumber(half + 1);
-      const even = half % 2 === 0 ? half : half + 1;
-      if (numberToHalf((low + high) / 2) !== even)
-        throw new Error(`the tie above 0x${half.toString(16)} went the wrong way`);
-      if (numberToHalf(low + (high - low) * 0.49) !== half) throw new Error(`0x${half.toString(16)} is nearer`);
-      if (numberToHalf(low + (high - low) * 0.51) !== half + 1)
-        throw new Error(`the one above 0x${half.toString(16)} is nearer`);
-    }
-    expect([65_519, 65_520, -1e9, -0].map(numberToHalf)).toEqual([0x7bff, 0x7c00, 0xfc00, 0x8000]);
-  });
-
-  test('bfloat16 rounds to the nearest', () => {
-    expect([1, 1 + 2 ** -8, 1 + 3 * 2 ** -8, -3].map(numberToBfloat)).toEqual([0x3f80, 0x3f80, 0x3f82, 0xc040]);
-    expect(bfloatToNumber(numberToBfloat(Number.NaN))).toBeNaN();
   });
 });

@@ -4,7 +4,7 @@ import type { TensorSpec } from '../../../core/tensor.js';
 import { decodeElements, type Element, encodeElements } from '../../../ops/tensor-files/elements.js';
 import type { FileTensor, Image } from '../../../ops/tensor-files/file-tensor.js';
 import { fitShape, fitTensor } from '../../../ops/tensor-files/fit.js';
-import { imageTensor, resample } from '../../../ops/tensor-files/image-tensor.js';
+import { type ImageOptions, imageTensor, resample } from '../../../ops/tensor-files/image-tensor.js';
 
 const spec = (datatype: Datatype, ...shape: number[]): TensorSpec => ({ name: 'in', datatype, shape });
 
@@ -78,7 +78,7 @@ describe('images', () => {
     height,
     rgb: Uint8Array.from(values.flatMap((value) => [value, value, value])),
   });
-  function pixels(image: Image, wanted: TensorSpec, options = plain) {
+  function pixels(image: Image, wanted: TensorSpec, options: ImageOptions = plain) {
     const { tensor, notes } = imageTensor(image, wanted, options, 'x.png');
     return { shape: tensor.shape, values: tensor.content.kind === 'values' ? tensor.content.elements : [], notes };
   }
@@ -98,9 +98,17 @@ describe('images', () => {
     expect(pixels(colour, spec('FP32', 1, 1, 1, 2), { scale: 1 / 255, invert: true }).notes).toEqual([
       'turned to shades of gray',
       'inverted',
-      'scaled by 0.003922',
+      'values 0–255 sent as 0–1',
     ]);
     expect(pixels(grey(1, 1, 9), spec('FP32', 1, 1, 28, 28)).notes).toEqual(['resized from 1×1 to 28×28']);
+  });
+
+  test('floating-point inputs get 0 to 1 unless told otherwise, and exactly so', () => {
+    const ramp = Array.from({ length: 256 }, (_, value) => value);
+    const sent = pixels(grey(256, 1, ...ramp), spec('FP32', 1, 1, 1, 256), { scale: undefined, invert: false });
+    expect(sent.values.map((value) => Math.fround(Number(value)))).toEqual(ramp.map((value) => Math.fround(value / 255)));
+    expect(sent.notes).toEqual(['values 0–255 sent as 0–1']);
+    expect(pixels(grey(1, 1, 9), spec('UINT8', 1, 1, 1, 1), { scale: undefined, invert: false }).values).toEqual([9]);
   });
 
   test('inverting comes before scaling', () => {

@@ -23,7 +23,7 @@ describe('every setting', () => {
     const value = setting.compiledDefault(facts);
     expect(setting.compile(value, facts.workingFolder)).toEqual({ value });
     expect(setting.compile(setting.show(value), facts.workingFolder)).toEqual({ value });
-    expect(setting.defaultText).not.toBe('');
+    for (const role of setting.roles) expect(setting.defaultText(role)).not.toBe('');
     expect(setting.description).toMatch(/\.$/);
   });
 });
