@@ -1,9 +1,9 @@
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import {
+  type Client,
   type ClientDuplexStream,
   type ClientReadableStream,
-  Client,
   credentials,
   loadPackageDefinition,
   type ServiceClientConstructor,
@@ -39,7 +39,14 @@ const versions: VersionView[] = [
     queuedRows: 0,
   },
 ];
-const instance = { id: 'cpu-0', device: 'cpu', state: 'backoff', reason: 'It was killed.', pid: 4711, restarts: 3 } as const;
+const instance = {
+  id: 'cpu-0',
+  device: 'cpu',
+  state: 'backoff',
+  reason: 'It was killed.',
+  pid: 4711,
+  restarts: 3,
+} as const;
 const held = { model: 'echo', version: '2', state: 'ready', reason: '', slots: 1, instances: [instance] } as const;
 const info = { devices: ['cpu'], softwareVersion: '0.1.0', pid: 99, host: 'here', pipelineDepth: 1 };
 const workers: WorkerView[] = [
@@ -79,9 +86,7 @@ beforeEach(async () => {
     softwareVersion: '1.2.3',
     host: '127.0.0.1',
     port: 0,
-    extraServices: [
-      adminGrpcService({ versions: () => view.versions(), workers: () => view.workers() }, logger),
-    ],
+    extraServices: [adminGrpcService({ versions: () => view.versions(), workers: () => view.workers() }, logger)],
   });
   address = `127.0.0.1:${(await front.start()).port}`;
   isDrained = false;
@@ -227,7 +232,7 @@ describe('reflection', () => {
   const reflectionRoot = dirname(createRequire(import.meta.url).resolve('@grpc/reflection/package.json'));
 
   test.each(['v1', 'v1alpha'])('%s lists every service and gives its file', async (version) => {
-    const proto = join(reflectionRoot, `proto/grpc/reflection/${version}/reflection.proto`);
+    const proto = join(reflectionRoot, `build/proto/grpc/reflection/${version}/reflection.proto`);
     const client = clientOf(proto, `grpc.reflection.${version}.ServerReflection`);
     const stream = client.ServerReflectionInfo?.() as ClientDuplexStream<object, Record<string, unknown>>;
     const ask = (question: object) =>
@@ -247,7 +252,7 @@ describe('reflection', () => {
       const root = descriptorRoot(files.fileDescriptorProto);
       expect(root.lookupService(name).methodsArray.length).toBeGreaterThan(0);
     }
-    stream.end();
+    await new Promise((resolve) => stream.once('end', resolve).end());
     client.close();
   });
 
