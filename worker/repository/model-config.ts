@@ -73,9 +73,6 @@ export function readModelConfig(
   };
 }
 
-/** What holds for a model without config.pbtxt. */
-export const silentConfig: ModelConfig = readModelConfig('', '', '').config;
-
 function checkIdentity(config: ConfigReader, model: string): void {
   const name = config.string('name') ?? '';
   if (name !== '' && name !== model) {
@@ -218,7 +215,10 @@ function readProvider(reader: ConfigReader | undefined): SessionSettings['provid
   const provider = providers.find((name) => name === text);
   if (provider === undefined) {
     const place = reader.at('string_value');
-    throw reader.fail(place, `the parameter 'execution_provider' must be ${providers.join(', ')}, got "${text}".`);
+    throw reader.fail(
+      place,
+      `the parameter 'execution_provider' must be one of ${providers.join(', ')}, got "${text}".`,
+    );
   }
   return provider;
 }
@@ -236,3 +236,6 @@ function readAccelerator(accelerators: ConfigReader | undefined): SessionSetting
   }
   return chosen;
 }
+
+/** What holds for a model without config.pbtxt. */
+export const silentConfig: ModelConfig = readModelConfig('', '', '').config;
