@@ -1,15 +1,9 @@
 import { type InferRequest, noParameters, type RequestedOutput } from '../../core/inference.js';
-import { maxTensors, quoted } from './limits.js';
+import { maxTensors } from './limits.js';
+import { quoted, refuseSharedMemory } from './tensor-checks.js';
 import { WireReader } from './wire.js';
 import { type ParameterMap, parametersBytes, readParameter, writeParameters } from './wire-parameters.js';
-import {
-  attachRaw,
-  readTensor,
-  refuseSharedMemory,
-  tensorHeadBytes,
-  type WireTensor,
-  writeTensorHead,
-} from './wire-tensor.js';
+import { attachRaw, readTensor, tensorHeadBytes, type WireTensor, writeTensorHead } from './wire-tensor.js';
 import { delimitedBytes, textFieldBytes, WireWriter } from './wire-writer.js';
 
 /**

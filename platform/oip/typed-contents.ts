@@ -1,5 +1,5 @@
 import { type Datatype, elementBytes } from '../../core/datatype.js';
-import { shapeText } from '../../core/tensor.js';
+import { elementCount, shapeText } from '../../core/tensor.js';
 import { type WireReader, WireType } from './wire.js';
 
 // InferTensorContents: the same elements in protobuf's own numbers. What has a fixed width on the wire already
@@ -51,9 +51,9 @@ export function rawContents(
   spans: Spans,
   datatype: Datatype,
   shape: readonly number[],
-  elements: number,
   label: string,
 ): Uint8Array {
+  const elements = elementCount(shape);
   const field = fieldOf[datatype];
   const measured = measure(reader, spans, field, datatype, label);
   if (field === 0 && elements > 0) refuseKind(reader, 0, 0, datatype, label);

@@ -1,6 +1,7 @@
 import { invariant } from '../../core/errors.js';
 import type { Parameters, ParameterValue } from '../../core/inference.js';
-import { maxParameters, quoted } from './limits.js';
+import { maxParameters } from './limits.js';
+import { quoted } from './tensor-checks.js';
 import type { WireReader } from './wire.js';
 import { delimitedBytes, int64Bytes, textBytes, type WireWriter } from './wire-writer.js';
 

@@ -1,8 +1,7 @@
 import { type Datatype, elementBytes, isDatatype } from '../../core/datatype.js';
-import { ShoalError } from '../../core/errors.js';
-import type { Parameters } from '../../core/inference.js';
 import { shapeText, type Tensor } from '../../core/tensor.js';
-import { maxRank, maxTensors, quoted } from './limits.js';
+import { maxRank, maxTensors } from './limits.js';
+import { quoted, refuseSharedMemory, shapeFault } from './tensor-checks.js';
 import { rawContents } from './typed-contents.js';
 import type { WireReader } from './wire.js';
 import { type ParameterMap, readParameter } from './wire-parameters.js';
@@ -42,25 +41,16 @@ export function readTensor(reader: WireReader): WireTensor {
   reader.leave(outer);
   const label = reader.subject === 'request' ? `Input ${quoted(name)}` : `Output ${quoted(name)}`;
   if (!isDatatype(datatype)) return refuseDatatype(reader, label, datatype);
-  const elements = checkedElements(reader, label, shape);
+  const fault = shapeFault(shape);
+  if (fault !== undefined) reader.refuse(`${label} has shape ${shapeText(shape)}; expected ${fault}.`);
   if (parameters !== undefined && reader.subject === 'request') refuseSharedMemory(label, parameters);
-  const data = spans === undefined ? undefined : rawContents(reader, spans, datatype, shape, elements, label);
+  const data = spans === undefined ? undefined : rawContents(reader, spans, datatype, shape, label);
   return { name, datatype, shape, data };
 }
 
 function refuseDatatype(reader: WireReader, label: string, datatype: string): never {
   const known = Object.keys(elementBytes).join(', ');
   reader.refuse(`${label} has datatype ${quoted(datatype)}; expected one of ${known}.`);
-}
-
-/** Triton's shared-memory extension names a region instead of sending bytes. */
-export function refuseSharedMemory(label: string, parameters: Parameters): void {
-  const region = parameters.shared_memory_region;
-  if (region === undefined) return;
-  throw new ShoalError(
-    'UNSUPPORTED',
-    `${label} is to be in shared memory region ${quoted(String(region))}, but tensors are only taken and given in messages.`,
-  );
 }
 
 function readDims(reader: WireReader, into: number[]): void {
@@ -79,21 +69,6 @@ function readDim(reader: WireReader, rank: number): number {
   }
   // A dimension beyond 2^53 loses digits here, and is refused in any case.
   return Number(reader.int64());
-}
-
-function checkedElements(reader: WireReader, label: string, shape: readonly number[]): number {
-  let elements = 1;
-  let bound = 1;
-  for (const dim of shape) {
-    if (dim < 0) reader.refuse(`${label} has shape ${shapeText(shape)}; expected no negative dimension.`);
-    elements *= dim;
-    if (dim > 0) bound *= dim;
-    // Checked at each step, zeros aside, so that neither rounding nor a zero hides an absurd shape.
-    if (bound > Number.MAX_SAFE_INTEGER) {
-      reader.refuse(`${label} has shape ${shapeText(shape)}; expected at most 2^53 elements.`);
-    }
-  }
-  return elements;
 }
 
 function addSpan(reader: WireReader, spans: number[] | undefined): number[] {
