@@ -9,7 +9,7 @@ import type { FromLoadProcess, HarnessCost, ToLoadProcess } from './load-message
 import { spinPacer, systemTimers, timerPacer } from './pacer.js';
 import type { LoadJob } from './plan.js';
 
-const connectTimeoutMs = 5_000;
+const connectTimeoutMs = 3_000;
 const progressEveryMs = 500;
 
 // grpc-js makes an Error object for every call, just in case; its stack is never looked at here.

@@ -102,6 +102,7 @@ export class LoadRun {
     for (const cancel of this.#cancelTimers.splice(0)) cancel();
     this.#recorder.closeAt(this.#ports.clock.nowMs());
     if (this.#windowOpen) this.#ports.windowClosed();
+    this.#sendOverdue();
     if (this.#quiet()) this.#finish();
     else this.#after(this.#job.drainMs, () => this.#finish());
   }
@@ -144,6 +145,24 @@ export class LoadRun {
     this.#ports.pacer.at(this.#nextDueMs, this.#arrive);
   };
 
+  /** Arrivals that were due before the window's end and are still unsent because the harness was late: they count. */
+  #sendOverdue(): void {
+    if (this.#arrivals === undefined) return;
+    const nowMs = this.#ports.clock.nowMs();
+    for (; this.#nextDueMs < this.#recorder.toMs; this.#nextDueMs = this.#startMs + this.#arrivals.nextMs()) {
+      this.#recorder.sendLag(this.#nextDueMs, nowMs);
+      this.#held.push(this.#nextDueMs);
+    }
+    while (this.#busy.size < this.#job.maxInFlight && this.#heldHead < this.#held.length) this.#sendHeld();
+  }
+
+  #sendHeld(): void {
+    const held = this.#held[this.#heldHead];
+    if (held === undefined) return;
+    this.#heldHead++;
+    this.#send(held);
+  }
+
   #send(dueMs: number): void {
     const slot = this.#free.pop() ?? this.#newSlot();
     const payload = this.#job.payloads[this.#nextPayload];
@@ -184,10 +203,8 @@ export class LoadRun {
       if (complaint === undefined) this.#recorder.answered(dueMs, nowMs);
       else this.#recorder.failed(dueMs, wrongAnswer, complaint);
     }
-    const held = this.#held[this.#heldHead];
-    if (held !== undefined) {
-      this.#heldHead++;
-      this.#send(held);
+    if (this.#heldHead < this.#held.length) {
+      this.#sendHeld();
     } else if (this.#phase === 'draining') {
       if (this.#quiet()) this.#finish();
     } else if (this.#job.load.kind === 'closed') {

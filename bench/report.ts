@@ -1,9 +1,9 @@
 import { arch, availableParallelism, cpus, platform, release } from 'node:os';
 import Table from 'cli-table3';
 import type { Ceiling } from './ceiling.js';
-import { loadText } from './plan.js';
+import { countText, msText, percentText, spreadText } from './number-text.js';
+import { loadText, type Pacing } from './plan.js';
 import type { PointSummary } from './point.js';
-import type { Spread } from './spread.js';
 
 /** Everything one `shoal bench` found. `--output json` prints it as it is. */
 export interface BenchReport {
@@ -19,6 +19,7 @@ export interface BenchReport {
   readonly warmupMs: number;
   readonly deadlineMs: number | undefined;
   readonly processes: number;
+  readonly pacing: Pacing;
   readonly seed: number;
   readonly machine: Machine;
   readonly points: readonly ReportedPoint[];
@@ -51,20 +52,6 @@ export const withFraction = (point: PointSummary, ceiling: Ceiling | undefined):
   ...point,
   ceilingFraction: ceiling === undefined ? undefined : point.rowsPerS.median / ceiling.best.rowsPerS.median,
 });
-
-export function countText(value: number): string {
-  const digits = value >= 100 ? 0 : value >= 10 ? 1 : 2;
-  return value.toLocaleString('en-US', { maximumFractionDigits: digits });
-}
-
-export const spreadText = ({ median, min, max }: Spread): string =>
-  min === max ? countText(median) : `${countText(median)} (${countText(min)}–${countText(max)})`;
-
-/** Three significant digits, never an exponent. */
-export const msText = (us: number): string =>
-  (us / 1000).toLocaleString('en-US', { maximumSignificantDigits: 3, useGrouping: false });
-
-const percentText = (share: number): string => `${(share * 100).toFixed(1)} %`;
 
 /** The same report for people; plain text with box-drawing lines. */
 export function reportText(report: BenchReport): string {
@@ -119,7 +106,7 @@ function pointsTable(report: BenchReport): string {
       ...[p50, p90, p95, p99, p999, max, mean].map((latency) => msText(latency.median)),
       ...(open ? [msText(point.sendLagUsP99.median)] : []),
       countText(errors),
-      countText(point.clientCpuUsPerRequest.median),
+      spins(report, point) ? 'spins' : countText(point.clientCpuUsPerRequest.median),
       ...watched.map((name) => countText(point.serverCpuUsPerRequest[name]?.median ?? 0)),
       ...(report.ceiling === undefined ? [] : [percentText(point.ceilingFraction ?? 0)]),
       point.verdict.valid ? 'VALID' : 'INVALID',
@@ -127,6 +114,10 @@ function pointsTable(report: BenchReport): string {
   }
   return table.toString();
 }
+
+/** A load process that waits by spinning uses its whole core, whatever a request costs. */
+const spins = (report: BenchReport, point: PointSummary): boolean =>
+  report.pacing === 'spin' && point.load.kind === 'open';
 
 function ceilingText(ceiling: Ceiling): string {
   const table = new Table({

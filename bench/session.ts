@@ -112,6 +112,7 @@ export async function runSession(plan: SessionPlan, events: SessionEvents, stop:
     warmupMs: plan.warmupMs,
     deadlineMs: plan.deadlineMs,
     processes: plan.processes,
+    pacing: plan.pacing,
     seed: plan.seed,
     machine: thisMachine(),
     points,

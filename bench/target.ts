@@ -12,7 +12,7 @@ import type { Payload } from './plan.js';
 
 /** How long one request may take before the load has begun: a cold server may still be loading the model. */
 const trialTimeoutMs = 30_000;
-const connectTimeoutMs = 5_000;
+const connectTimeoutMs = 3_000;
 
 export interface Target {
   readonly server: string;

@@ -1,4 +1,5 @@
 import type { LatencySummary } from './latency-histogram.js';
+import { msText, percentText } from './number-text.js';
 import type { Load, Pacing } from './plan.js';
 import type { ErrorTally } from './recorder.js';
 
@@ -31,9 +32,6 @@ const lagShare = 0.1;
 /** What a server under a deadline is expected to say when it cannot keep up. */
 const shedding = new Set(['DEADLINE_EXCEEDED', 'RESOURCE_EXHAUSTED']);
 
-const percent = (share: number): string => `${Math.round(share * 100)} %`;
-const ms = (us: number): string => `${(us / 1000).toPrecision(3)} ms`;
-
 export function judge(evidence: Evidence): Verdict {
   const { errors, good, loopUtilisation, cpuUtilisation, sendLagUs, latencyUs } = evidence;
   const reasons: string[] = [];
@@ -48,13 +46,13 @@ export function judge(evidence: Evidence): Verdict {
   const utilisation = Math.max(loopUtilisation, cpuUtilisation);
   if (!spins && utilisation > mostUtilisation) {
     reasons.push(
-      `The harness is the wall: its busiest process was ${percent(utilisation)} in use; add --processes, on cores of their own.`,
+      `The harness is the wall: its busiest process was ${percentText(utilisation)} in use; add --processes, on cores of their own.`,
     );
   }
   const mostLagUs = Math.max(lagFloorUs, latencyUs.p99 * lagShare);
   if (sendLagUs.p99 > mostLagUs) {
     reasons.push(
-      `The harness is the wall: it sent late, by ${ms(sendLagUs.p99)} at the 99th percentile where ${ms(mostLagUs)} is allowed; add --processes.`,
+      `The harness is the wall: it sent late, by ${msText(sendLagUs.p99)} ms at the 99th percentile where ${msText(mostLagUs)} ms is allowed; add --processes.`,
     );
   }
   return { valid: reasons.length === 0, reasons };

@@ -98,9 +98,7 @@ describe('closed loop', () => {
   test('errors are counted by code and the loop goes on', () => {
     let n = 0;
     const { seen } = play({}, (_at, clock, done) => {
-      clock.after(10, () =>
-        n++ % 2 === 0 ? done('', '', undefined) : done('UNAVAILABLE', `number ${n}`, undefined),
-      );
+      clock.after(10, () => (n++ % 2 === 0 ? done('', '', undefined) : done('UNAVAILABLE', `number ${n}`, undefined)));
     });
     expect(seen).toMatchObject({ sent: 100, good: 50, errors: { UNAVAILABLE: { count: 50 } } });
   });
@@ -171,6 +169,31 @@ describe('open loop', () => {
     const { seen } = play({ load, warmupMs: 0, maxInFlight: 1, drainMs: 10 }, answeringAfter(100));
     expect(seen?.errors.UNANSWERED?.count).toBeGreaterThan(400);
     expect(seen?.sent).toBe((seen?.good ?? 0) + (seen?.errors.UNANSWERED?.count ?? 0));
+  });
+
+  test('arrivals that a slow harness never got round to are not forgotten', () => {
+    const clock = new VirtualClock();
+    let seen: RecorderSnapshot | undefined;
+    let pacings = 0;
+    new LoadRun(
+      { ...job, load, warmupMs: 0 },
+      {
+        clock,
+        timers: clock,
+        // Wakes three times, then no more: as a harness that has no time left.
+        pacer: { at: (_dueMs, fire) => void (pacings++ < 3 && clock.after(1, fire)) },
+        caller: { send: (_body, _deadline, done) => void clock.after(1, () => done('', '', undefined)) },
+        verify: () => undefined,
+        windowOpened: () => undefined,
+        windowClosed: () => undefined,
+        finished: (recorder) => {
+          seen = recorder.snapshot();
+        },
+      },
+    ).start();
+    clock.advance(5000);
+    expect(Math.abs((seen?.sent ?? 0) - 500)).toBeLessThan(90);
+    expect(latencyOf(seen).p50).toBeGreaterThan(400_000);
   });
 
   test('a harness that wakes late reports its lag and counts it as latency', () => {

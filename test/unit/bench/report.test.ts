@@ -3,9 +3,10 @@ import { combineCeiling } from '../../../bench/ceiling.js';
 import type { CeilingSample } from '../../../bench/ceiling-messages.js';
 import { LatencyHistogram } from '../../../bench/latency-histogram.js';
 import type { LoadResult } from '../../../bench/load-fleet.js';
+import { countText, msText } from '../../../bench/number-text.js';
 import { summarisePoint, summariseRun } from '../../../bench/point.js';
 import { Recorder } from '../../../bench/recorder.js';
-import { type BenchReport, countText, msText, reportText, thisMachine, withFraction } from '../../../bench/report.js';
+import { type BenchReport, reportText, thisMachine, withFraction } from '../../../bench/report.js';
 
 const load = { kind: 'closed', concurrency: 8 } as const;
 
@@ -48,6 +49,7 @@ const report: BenchReport = {
   warmupMs: 0,
   deadlineMs: undefined,
   processes: 1,
+  pacing: 'spin',
   seed: 1,
   machine: thisMachine(),
   points: [point],

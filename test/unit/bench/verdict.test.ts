@@ -38,9 +38,9 @@ describe('invalid:', () => {
       /3 requests ended in UNAVAILABLE: No worker/,
     ],
     ['too few samples', { good: 99 }, /Only 99 good answers/],
-    ['a busy event loop', { loopUtilisation: 0.91 }, /The harness is the wall.*91 %.*--processes/],
+    ['a busy event loop', { loopUtilisation: 0.91 }, /The harness is the wall.*91\.0 %.*--processes/],
     ['a busy core', { cpuUtilisation: 0.95 }, /The harness is the wall/],
-    ['late sending', { load: open, sendLagUs: latency(2500) }, /sent late, by 2.50 ms.*2.00 ms is allowed/],
+    ['late sending', { load: open, sendLagUs: latency(2500) }, /sent late, by 2\.5 ms.*2 ms is allowed/],
     [
       'a deadline does not excuse faults',
       { hasDeadline: true, errors: { INTERNAL: { count: 1, first: '' } } },
