@@ -135,6 +135,12 @@ export const errorKinds = {
     retryable: false,
     advice: '`shoal config` prints every setting with its origin.',
   },
+  BAD_FILE: {
+    grpc: INVALID_ARGUMENT,
+    http: 400,
+    retryable: false,
+    advice: 'Inputs are .png, .npy, .pb (ONNX TensorProto) or .json files; `shoal infer --help` has examples.',
+  },
   UNSUPPORTED: { grpc: UNIMPLEMENTED, http: 501, retryable: false, advice: 'This part of the protocol is not served.' },
   ROUTE_NOT_FOUND: {
     grpc: UNIMPLEMENTED,

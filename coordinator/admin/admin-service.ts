@@ -44,7 +44,8 @@ function listedVersion(version: VersionView): ListedModelVersion {
 function listedSpec(spec: ModelSpec): ListedSpec {
   const { platform, maxBatchSize, inputs, outputs, batching } = spec;
   const { maxQueueDelayUs, preferredRows } = batching;
-  return { platform, maxBatchSize, inputs, outputs, maxQueueDelayUs, preferredRows };
+  const labels = Object.entries(spec.labels).map(([output, names]) => ({ output, labels: names }));
+  return { platform, maxBatchSize, inputs, outputs, maxQueueDelayUs, preferredRows, labels };
 }
 
 function listedWorker(worker: WorkerView): ListedWorker {

@@ -1,15 +1,24 @@
-import { Server, ServerCredentials, type ServiceDefinition, type UntypedServiceImplementation } from '@grpc/grpc-js';
+import {
+  Server,
+  ServerCredentials,
+  type ServiceDefinition,
+  type sendUnaryData,
+  type UntypedServiceImplementation,
+} from '@grpc/grpc-js';
 import type { PackageDefinition } from '@grpc/proto-loader';
 import { ReflectionService } from '@grpc/reflection';
 import { type Clock, systemClock } from '../../core/clock.js';
+import { ShoalError } from '../../core/errors.js';
 import { defaultMaxMessageBytes, serverOptions } from '../../platform/grpc-options.js';
 import { oipPackage, oipService } from '../../platform/oip/service.js';
 import type { Logger } from '../../platform/telemetry/logger.js';
 import type { InferenceService, ServingObserver } from '../serving.js';
 import { GrpcHealth, healthPackage } from './grpc-health.js';
+import { grpcStatus } from './grpc-status.js';
 import { type ListenAddress, listenFailure } from './listen-failure.js';
 import { oipHandlers } from './oip-handlers.js';
 import { OpenStreams } from './open-streams.js';
+import { lastWordsMs, settledWithin } from './settled-within.js';
 import { transportRefusals } from './transport-refusals.js';
 
 /** One more service for the same port. */
@@ -45,6 +54,7 @@ export class GrpcFront {
   readonly #server: Server;
   readonly #health: GrpcHealth;
   readonly #streams = new OpenStreams();
+  readonly #underWay = new Set<sendUnaryData<Buffer>>();
 
   constructor(options: GrpcFrontOptions) {
     this.#options = options;
@@ -66,7 +76,14 @@ export class GrpcFront {
     });
     this.#server.addService(
       oipService,
-      oipHandlers({ service, logger, softwareVersion, observer, clock }) as UntypedServiceImplementation,
+      oipHandlers({
+        service,
+        logger,
+        softwareVersion,
+        observer,
+        clock,
+        underWay: this.#underWay,
+      }) as UntypedServiceImplementation,
     );
     const names = [oipServiceName, ...extraServices.map(({ name }) => name)];
     this.#health = new GrpcHealth(['', ...names], () => service.ready());
@@ -90,25 +107,24 @@ export class GrpcFront {
 
   /**
    * Takes no new connections or calls and lets those under way finish, for at most `graceMs`; what is left
-   * then is cut off. Streams that may last for ever (health watches, reflection) end at once.
+   * then is answered DRAINING. Streams that may last for ever (health watches, reflection) end at once.
    */
-  drain(graceMs: number): Promise<void> {
+  async drain(graceMs: number): Promise<void> {
+    const { logger } = this.#options;
     this.#health.end();
-    return new Promise((resolve) => {
-      const force = setTimeout(() => {
-        this.#options.logger.warn(
-          { graceMs },
-          'gRPC calls still under way at the end of the grace period were cut off',
-        );
-        this.#server.forceShutdown();
-        resolve();
-      }, graceMs);
+    const closed = new Promise<void>((resolve) => {
       this.#server.tryShutdown((failure) => {
-        clearTimeout(force);
-        if (failure !== undefined) this.#options.logger.warn({ err: failure }, 'the gRPC server closed with an error');
+        if (failure !== undefined) logger.warn({ err: failure }, 'the gRPC server closed with an error');
         resolve();
       });
-      this.#streams.endAll();
     });
+    this.#streams.endAll();
+    if (await settledWithin(closed, graceMs)) return;
+    const calls = [...this.#underWay];
+    logger.warn({ calls: calls.length, graceMs }, 'gRPC calls outlasted the grace period');
+    const status = grpcStatus(new ShoalError('DRAINING', 'This coordinator shut down before the answer was ready.'));
+    for (const callback of calls) callback(status);
+    // Destroying a session that is closing leaves its peer waiting for answers, so this is for peers that are gone.
+    if (!(await settledWithin(closed, lastWordsMs))) this.#server.forceShutdown();
   }
 }

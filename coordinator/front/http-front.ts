@@ -9,6 +9,7 @@ import { refusalOf, refuseConnection, sendError } from './http-errors.js';
 import { httpInfer, type ModelRoute } from './http-infer.js';
 import { type ListenAddress, listenFailure } from './listen-failure.js';
 import { modelMetadata, serverMetadata } from './oip-metadata.js';
+import { lastWordsMs, settledWithin } from './settled-within.js';
 
 export interface HttpFrontOptions extends ListenAddress {
   readonly service: InferenceService;
@@ -32,6 +33,7 @@ const modelRoots = ['/v2/models/:model', '/v2/models/:model/versions/:version'];
 export class HttpFront {
   readonly #options: HttpFrontOptions;
   readonly #app: FastifyInstance;
+  readonly #underWay = new Set<FastifyReply>();
 
   constructor(options: HttpFrontOptions) {
     this.#options = options;
@@ -69,20 +71,21 @@ export class HttpFront {
     return { port: (this.#app.server.address() as AddressInfo).port };
   }
 
-  /** Takes no new connections, lets requests under way finish for at most `graceMs`, then cuts off the rest. */
+  /**
+   * Takes no new connections, lets requests under way finish for at most `graceMs`, answers DRAINING to what
+   * is left then, and cuts off who does not take even that.
+   */
   async drain(graceMs: number): Promise<void> {
-    const force = setTimeout(() => {
-      this.#options.logger.warn(
-        { graceMs },
-        'HTTP requests still under way at the end of the grace period were cut off',
-      );
-      this.#app.server.closeAllConnections();
-    }, graceMs);
-    try {
-      await this.#app.close();
-    } finally {
-      clearTimeout(force);
-    }
+    const { logger } = this.#options;
+    const closed = this.#app.close();
+    // Connections idle now are closed already; these would stay open after their answer.
+    for (const reply of this.#underWay) reply.header('connection', 'close');
+    if (await settledWithin(closed, graceMs)) return;
+    logger.warn({ requests: this.#underWay.size, graceMs }, 'HTTP requests outlasted the grace period');
+    const error = new ShoalError('DRAINING', 'This coordinator shut down before the answer was ready.');
+    for (const reply of this.#underWay) sendError(reply, error, logger);
+    if (!(await settledWithin(closed, lastWordsMs))) this.#app.server.closeAllConnections();
+    await closed;
   }
 
   #addRoutes(): void {
@@ -94,7 +97,7 @@ export class HttpFront {
       reply.code(ready ? 200 : 503).send({ ready });
     });
     app.get('/v2', () => serverMetadata(softwareVersion));
-    const infer = httpInfer({ service, logger, observer, clock });
+    const infer = httpInfer({ service, logger, observer, clock, underWay: this.#underWay });
     for (const root of modelRoots) {
       app.get<ModelRoute>(root, ({ params }) => {
         const { spec, versions } = service.describe(params.model, params.version ?? '');

@@ -13,6 +13,8 @@ interface HttpInferParts {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly observer: Pick<ServingObserver, 'failed'> | undefined;
+  /** Requests the service has not answered yet, so that a drain can end them. */
+  readonly underWay: Set<FastifyReply>;
 }
 
 /** An absent version is the newest ready one. */
@@ -24,7 +26,7 @@ type InferCall = FastifyRequest<ModelRoute>;
 
 /** `POST …/infer`: JSON tensors in, JSON tensors out. A caller that hangs up gives its request up. */
 export function httpInfer(parts: HttpInferParts): (request: InferCall, reply: FastifyReply) => void {
-  const { service, clock, logger, observer } = parts;
+  const { service, clock, logger, observer, underWay } = parts;
   return (call, reply) => {
     const arrivedMs = clock.nowMs();
     const { model, version = '' } = call.params;
@@ -38,10 +40,13 @@ export function httpInfer(parts: HttpInferParts): (request: InferCall, reply: Fa
     let answered = false;
     const cancel = service.infer(request, contextOf(call, arrivedMs), (outcome) => {
       answered = true;
-      if (!reply.raw.destroyed) sendOutcome(reply, request, outcome, logger);
+      underWay.delete(reply);
+      if (!reply.sent && !reply.raw.destroyed) sendOutcome(reply, request, outcome, logger);
     });
+    underWay.add(reply);
     // Emitted at the end of every response; before the answer it means that the connection is gone.
     reply.raw.once('close', () => {
+      underWay.delete(reply);
       if (!answered) cancel();
     });
   };

@@ -1,4 +1,4 @@
-import { type handleUnaryCall, Metadata, type ServerUnaryCall } from '@grpc/grpc-js';
+import { type handleUnaryCall, Metadata, type ServerUnaryCall, type sendUnaryData } from '@grpc/grpc-js';
 import { type Clock, wallClockMs } from '../../core/clock.js';
 import type { CallContext, InferRequest, InferResponse } from '../../core/inference.js';
 import { decodeInferRequest } from '../../platform/oip/request.js';
@@ -15,6 +15,8 @@ export interface InferHandlerParts {
   readonly logger: Logger;
   /** Told of requests that never reached the service. */
   readonly observer: Pick<ServingObserver, 'failed'> | undefined;
+  /** The calls the service has not answered yet, so that a drain can end them. */
+  readonly underWay: Set<sendUnaryData<Buffer>>;
 }
 
 /**
@@ -22,7 +24,7 @@ export interface InferHandlerParts {
  * it allocates the context, the two closures and the answer, and nothing else.
  */
 export function inferHandler(parts: InferHandlerParts): handleUnaryCall<Buffer, Buffer> {
-  const { service, clock, logger, observer } = parts;
+  const { service, clock, logger, observer, underWay } = parts;
   return (call, callback) => {
     const arrivedMs = clock.nowMs();
     let request: InferRequest;
@@ -53,8 +55,10 @@ export function inferHandler(parts: InferHandlerParts): handleUnaryCall<Buffer, 
         }
         callback(null, answer, trailersOf(outcome.response));
       });
+      underWay.add(callback);
       // grpc-js emits `cancelled` at the end of every call, answered ones included.
       call.on('cancelled', () => {
+        underWay.delete(callback);
         if (!answered) cancel();
       });
     } catch (thrown) {

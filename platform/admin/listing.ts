@@ -9,6 +9,8 @@ export interface ListedSpec {
   readonly outputs: readonly TensorSpec[];
   readonly maxQueueDelayUs: number;
   readonly preferredRows: readonly number[];
+  /** For outputs whose last axis are classes: one label a class index. */
+  readonly labels: readonly { readonly output: string; readonly labels: readonly string[] }[];
 }
 
 export interface ListedModelVersion {

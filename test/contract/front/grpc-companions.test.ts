@@ -232,7 +232,7 @@ describe('reflection', () => {
   const reflectionRoot = dirname(createRequire(import.meta.url).resolve('@grpc/reflection/package.json'));
 
   test.each(['v1', 'v1alpha'])('%s lists every service and gives its file', async (version) => {
-    const proto = join(reflectionRoot, `proto/grpc/reflection/${version}/reflection.proto`);
+    const proto = join(reflectionRoot, `build/proto/grpc/reflection/${version}/reflection.proto`);
     const client = clientOf(proto, `grpc.reflection.${version}.ServerReflection`);
     const stream = client.ServerReflectionInfo?.() as ClientDuplexStream<object, Record<string, unknown>>;
     const ask = (question: object) =>
@@ -252,7 +252,7 @@ describe('reflection', () => {
       const root = descriptorRoot(files.fileDescriptorProto);
       expect(root.lookupService(name).methodsArray.length).toBeGreaterThan(0);
     }
-    stream.end();
+    await new Promise((resolve) => stream.once('end', resolve).end());
     client.close();
   });
 

@@ -1,20 +1,20 @@
 import { connect } from 'node:http2';
-import {
-  type Client,
-  credentials,
-  Client as GrpcClient,
-  type MethodDefinition,
-  type ServiceError,
-} from '@grpc/grpc-js';
+import { Client, credentials, type MethodDefinition, type ServiceError } from '@grpc/grpc-js';
 import protobuf from 'protobufjs';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { GrpcFront } from '../../../coordinator/front/grpc-front.js';
 import { type ErrorCode, errorKinds } from '../../../core/errors.js';
 import { OipClient } from '../../../platform/oip/client.js';
+import { encodeInferRequest } from '../../../platform/oip/request.js';
 import { oipMethod, oipService } from '../../../platform/oip/service.js';
+import { routeGrpcLogs } from '../../../platform/telemetry/grpc-logging.js';
+import { createLogger } from '../../../platform/telemetry/logger.js';
 import { echo, FailureLog, inferRequest, keepingLogger, ScriptedService } from './scripted-service.js';
 
 const maxMessageBytes = 100_000;
+
+// A port that is taken makes grpc-js print a line of its own.
+routeGrpcLogs(createLogger({ level: 'silent' }));
 
 let service: ScriptedService;
 let failures: FailureLog;
@@ -47,7 +47,7 @@ afterEach(async () => {
 
 /** A call as grpc-js reports it, with trailers, whether it failed or not. */
 function rawInfer(message: Buffer, options: { deadline?: number } = {}) {
-  const raw: Client = new GrpcClient(`127.0.0.1:${port}`, credentials.createInsecure());
+  const raw = new Client(`127.0.0.1:${port}`, credentials.createInsecure());
   const { path, requestSerialize, responseDeserialize } = oipService.ModelInfer as MethodDefinition<Buffer, Buffer>;
   return new Promise<{ error: ServiceError | null; trailer(name: string): unknown }>((resolve) => {
     let outcome: ServiceError | null = null;
@@ -61,10 +61,7 @@ function rawInfer(message: Buffer, options: { deadline?: number } = {}) {
   });
 }
 
-const encoded = async (model: string, overrides = {}): Promise<Buffer> => {
-  const { encodeInferRequest } = await import('../../../platform/oip/request.js');
-  return encodeInferRequest(inferRequest(model, overrides));
-};
+const encoded = (model: string): Buffer => encodeInferRequest(inferRequest(model));
 
 /** google.rpc, read by another decoder than ours. */
 const rpc = protobuf.parse(
@@ -97,7 +94,7 @@ describe('ModelInfer', () => {
     expect(answer).toMatchObject({ model: 'echo', version: '2', id: 'call-7', parameters: {} });
     expect(answer.outputs[0]).toMatchObject({ name: 'x_out', datatype: 'FP32', shape: [2, 2] });
     expect(new Float32Array(new Uint8Array(answer.outputs[0]?.data ?? []).buffer)).toEqual(Float32Array.of(1, 2, 3, 4));
-    const { error, trailer } = await rawInfer(await encoded('echo'));
+    const { error, trailer } = await rawInfer(encoded('echo'));
     expect(error).toBeNull();
     expect(trailer('shoal-timing')).toBe(
       'queue=12;input=3;execute=840;output=2;rows=16;worker=w_rker_1;instance=cpu-0;attempt=1',
@@ -131,7 +128,7 @@ describe('ModelInfer', () => {
 
   test.each(Object.keys(errorKinds) as ErrorCode[])('%s has its status, sentence and details', async (code) => {
     service.retryAfterMs = code === 'QUEUE_FULL' ? 1250 : undefined;
-    const { error, trailer } = await rawInfer(await encoded(code));
+    const { error, trailer } = await rawInfer(encoded(code));
     const { grpc, advice } = errorKinds[code];
     expect(error?.code).toBe(grpc);
     if (code === 'INTERNAL')
@@ -149,7 +146,7 @@ describe('ModelInfer', () => {
   test.each(['throw', 'bug'])(
     'an unforeseen failure (%s) ends as INTERNAL with an incident the log knows',
     async (model) => {
-      const { error, trailer } = await rawInfer(await encoded(model));
+      const { error, trailer } = await rawInfer(encoded(model));
       expect(trailer('shoal-error')).toBe('INTERNAL');
       const incident = /Incident ([0-9a-f]{8})\./.exec(error?.details ?? '')?.[1];
       expect(incident).toBeDefined();
@@ -160,7 +157,7 @@ describe('ModelInfer', () => {
 
   test('a long sentence in any script fits the trailers', async () => {
     service.message = `${'模型不存在😀'.repeat(500)}\ud800`;
-    const { error } = await rawInfer(await encoded('MODEL_NOT_FOUND'));
+    const { error } = await rawInfer(encoded('MODEL_NOT_FOUND'));
     expect(error?.code).toBe(5);
     expect(error?.details).toMatch(/^模型不存在😀.* … List the served models/u);
   });
@@ -242,7 +239,7 @@ async function rawCall(path: string, body: Buffer, headers: Record<string, strin
 
 describe('what the transport refuses', () => {
   test('a call out of time ends in our words and is given up', async () => {
-    const trailers = await rawCall(oipMethod.ModelInfer, await encoded('hold'), { 'grpc-timeout': '50m' });
+    const trailers = await rawCall(oipMethod.ModelInfer, encoded('hold'), { 'grpc-timeout': '50m' });
     expect(trailers['shoal-error']).toBe('DEADLINE_EXPIRED');
     expect(trailers['grpc-status']).toBe('4');
     expect(decodeURI(String(trailers['grpc-message']))).toContain("The call's deadline passed");
@@ -327,11 +324,13 @@ describe('drain', () => {
     await drained;
   });
 
-  test('cuts off what is left after the grace period', async () => {
+  test('answers DRAINING to what is left after the grace period', async () => {
     const underWay = client.infer(inferRequest('hold')).catch((thrown: unknown) => thrown);
     await expect.poll(() => service.held.length).toBe(1);
     await front.drain(20);
-    expect(await underWay).toMatchObject({ name: 'ShoalError' });
+    expect(await underWay).toMatchObject({ code: 'DRAINING' });
     await expect.poll(() => service.cancels).toBe(1);
+    service.held[0]?.(echo(inferRequest('hold')));
+    expect(log.lines.join('')).toContain('outlasted the grace period');
   });
 });

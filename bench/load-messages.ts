@@ -1,0 +1,24 @@
+import type { LoadJob } from './plan.js';
+import type { RecorderSnapshot } from './recorder.js';
+
+/** What it cost a load process to make the load, over the window. */
+export interface HarnessCost {
+  /** User and system CPU time. */
+  readonly cpuUs: number;
+  /** Share of the window in which the event loop was not waiting, 0…1. */
+  readonly loopUtilisation: number;
+}
+
+/** Parent → load process. `prepare` first; `start` after its `ready`; `stop` ends the window early. */
+export type ToLoadProcess =
+  | { readonly kind: 'prepare'; readonly job: LoadJob }
+  | { readonly kind: 'start' }
+  | { readonly kind: 'stop' };
+
+/** Load process → parent. `result` or `failed` is last. */
+export type FromLoadProcess =
+  | { readonly kind: 'ready' }
+  | { readonly kind: 'window'; readonly edge: 'opened' | 'closed' }
+  | { readonly kind: 'progress'; readonly answers: number }
+  | { readonly kind: 'result'; readonly seen: RecorderSnapshot; readonly cost: HarnessCost }
+  | { readonly kind: 'failed'; readonly code: string; readonly message: string };

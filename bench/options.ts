@@ -1,0 +1,67 @@
+import { ShoalError } from '../core/errors.js';
+import type { Load } from './plan.js';
+
+function refuse(why: string): never {
+  throw new ShoalError('BAD_SETTING', why);
+}
+
+/** @throws BAD_SETTING when `text` is not a number within the bounds, both included */
+export function parseNumber(setting: string, text: string, least: number, most: number): number {
+  const value = text.trim() === '' ? Number.NaN : Number(text);
+  if (!(value >= least && value <= most)) {
+    return refuse(`${setting} wants a number from ${least} to ${most}, and got "${text}".`);
+  }
+  return value;
+}
+
+/** @throws BAD_SETTING when `text` is not a whole number within the bounds, both included */
+export function parseCount(setting: string, text: string, least = 1, most = 1_000_000): number {
+  const value = parseNumber(setting, text, least, most);
+  if (!Number.isInteger(value)) return refuse(`${setting} wants a whole number, and got "${text}".`);
+  return value;
+}
+
+/** The loads of `--concurrency 1,8,64` or `--rate 100,1000`; one request in flight when neither is given. */
+export function parseLoads(concurrency: string | undefined, rate: string | undefined): readonly Load[] {
+  if (concurrency !== undefined && rate !== undefined) {
+    return refuse(
+      '--concurrency (closed loop) and --rate (open loop) exclude each other; run them one after the other.',
+    );
+  }
+  if (rate !== undefined) {
+    return rate.split(',').map((part) => ({ kind: 'open', ratePerS: parseNumber('--rate', part, 0.001, 10_000_000) }));
+  }
+  return (concurrency ?? '1')
+    .split(',')
+    .map((part) => ({ kind: 'closed', concurrency: parseCount('--concurrency', part) }));
+}
+
+/** @throws BAD_SETTING when `text` is none of `choices` */
+export function oneOf<T extends string>(setting: string, text: string, choices: readonly T[]): T {
+  return (
+    choices.find((choice) => choice === text) ?? refuse(`${setting} wants ${choices.join(' or ')}, and got "${text}".`)
+  );
+}
+
+/** `name:1x3x224`; a scalar is `name:`. */
+export function parseShape(text: string): readonly [string, readonly number[]] {
+  const at = text.lastIndexOf(':');
+  const dims = text.slice(at + 1);
+  if (at <= 0) return refuse(`--shape wants name:1x3x224, and got "${text}".`);
+  return [text.slice(0, at), dims === '' ? [] : dims.split('x').map((dim) => parseCount('--shape', dim, 0, 1e9))];
+}
+
+/** `name:FILE`. */
+export function parseInputFile(text: string): readonly [string, string] {
+  const at = text.indexOf(':');
+  if (at <= 0 || at === text.length - 1) return refuse(`--input wants name:FILE.npy, and got "${text}".`);
+  return [text.slice(0, at), text.slice(at + 1)];
+}
+
+/** A list as `taskset -c` takes it. */
+export function parseCpus(setting: string, text: string): string {
+  if (text !== '' && !/^\d+(-\d+)?(,\d+(-\d+)?)*$/.test(text)) {
+    return refuse(`${setting} wants a list of cores such as 1 or 0-3 or 1,3, and got "${text}".`);
+  }
+  return text;
+}

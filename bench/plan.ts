@@ -1,0 +1,51 @@
+import type { Tensor } from '../core/tensor.js';
+
+/** One kind of load. Closed: `concurrency` requests always in flight. Open: Poisson arrivals, whatever the server does. */
+export type Load =
+  | { readonly kind: 'closed'; readonly concurrency: number }
+  | { readonly kind: 'open'; readonly ratePerS: number };
+
+/** How an open loop waits for the next arrival: `spin` burns its core and is exact, `timer` is 1 ms coarse. */
+export type Pacing = 'spin' | 'timer';
+
+/** A serialised request and, when answers are to be checked, what it should be answered with. */
+export interface Payload {
+  readonly body: Buffer;
+  readonly expected: readonly Tensor[] | undefined;
+}
+
+/** Everything one load process needs to know to do its share of one run. */
+export interface LoadJob {
+  readonly server: string;
+  readonly load: Load;
+  readonly warmupMs: number;
+  readonly durationMs: number;
+  /** How long answers are awaited after the window has closed. */
+  readonly drainMs: number;
+  /** gRPC deadline of each request, counted from when it was due; undefined: none. */
+  readonly deadlineMs: number | undefined;
+  /** Open loop: arrivals above this many in flight are held back; their wait counts. */
+  readonly maxInFlight: number;
+  readonly pacing: Pacing;
+  readonly seed: number;
+  /** Used in turn. */
+  readonly payloads: readonly Payload[];
+}
+
+export const loadText = (load: Load): string =>
+  load.kind === 'closed' ? `concurrency ${load.concurrency}` : `rate ${load.ratePerS}/s`;
+
+/**
+ * The shares of `processes` load processes. A closed loop is not spread over more processes than it has
+ * requests in flight.
+ */
+export function shares(load: Load, processes: number): readonly Load[] {
+  if (load.kind === 'open') {
+    return Array.from({ length: processes }, () => ({ kind: 'open', ratePerS: load.ratePerS / processes }));
+  }
+  const count = Math.min(processes, load.concurrency);
+  return Array.from({ length: count }, (_, i) => ({
+    kind: 'closed',
+    concurrency: Math.floor(load.concurrency / count) + (i < load.concurrency % count ? 1 : 0),
+  }));
+}

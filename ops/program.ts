@@ -1,0 +1,71 @@
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import { Command } from 'commander';
+import { packageRoot } from '../platform/package-root.js';
+import { registerConfig } from './commands/config.js';
+import { registerCoordinator } from './commands/coordinator.js';
+import { registerInfer } from './commands/infer.js';
+import { registerModels } from './commands/models.js';
+import { registerUp } from './commands/up.js';
+import { registerWorker } from './commands/worker.js';
+import { registerWorkers } from './commands/workers.js';
+
+export function softwareVersion(): string {
+  const { version } = JSON.parse(readFileSync(path.join(packageRoot, 'package.json'), 'utf8')) as { version: string };
+  return version;
+}
+
+const notes = `
+Examples:
+  shoal up                                                     serve the bundled examples on this machine
+  shoal infer mnist --input examples/inputs/mnist/five.png     which digit is it?
+  shoal models                                                 what is served, and what is not and why
+  shoal coordinator; shoal worker --join HOST:8001             the same by hand, on several machines
+  shoal config                                                 every setting and where it comes from
+
+Settings come from flags, SHOAL_* variables, a YAML file and defaults, in this order: see docs/SETTINGS.md.
+Exit codes: 0 well, 1 failed, 2 mistyped command or bad setting, 130 stopped with Ctrl-C.
+SHOAL_DEBUG=1 adds the stack to an error.`;
+
+/** Columns of help when it is not written to a terminal. */
+const helpColumns = 110;
+
+/** The whole command line. Failures of commands reject `parseAsync`; the caller prints them. */
+export function buildProgram(): Command {
+  const program = new Command('shoal')
+    .description('An inference cluster for ONNX models that speaks the Open Inference Protocol.')
+    .version(softwareVersion(), '--version', 'print the version')
+    .helpOption('-h, --help', 'show help')
+    .helpCommand('help [COMMAND]', 'show help of a command')
+    .enablePositionalOptions()
+    .configureHelp({ showGlobalOptions: false })
+    .addHelpText('after', notes);
+  settle(program);
+  registerUp(program);
+  registerCoordinator(program);
+  registerWorker(program);
+  registerInfer(program);
+  registerModels(program);
+  registerWorkers(program);
+  registerConfig(program);
+  return program;
+}
+
+/** Must come before commands are added, which take these over. */
+function settle(program: Command): void {
+  program.exitOverride().configureOutput({
+    getOutHelpWidth: () => process.stdout.columns ?? helpColumns,
+    getErrHelpWidth: () => process.stderr.columns ?? helpColumns,
+    outputError: (text, write) => write(`${usageLine(text)}\n`),
+  });
+}
+
+/** Commander's complaint in our one line. */
+export function usageLine(text: string): string {
+  const plain = text
+    .trim()
+    .replace(/^error: /, '')
+    .replace(/\s*\n\s*/g, ' ');
+  const sentence = plain.charAt(0).toUpperCase() + plain.slice(1);
+  return `shoal: ${sentence}${/[.?)!]$/.test(sentence) ? '' : '.'} See \`shoal --help\`.`;
+}
