@@ -117,7 +117,7 @@ describe('admin', () => {
         reason: '',
         workers: ['w1'],
         queuedRows: 17,
-    queuedRequests: 17,
+        queuedRequests: 17,
         spec: {
           platform: 'onnxruntime_onnx',
           maxBatchSize: 8,
@@ -134,7 +134,7 @@ describe('admin', () => {
         reason: 'The model file is not ONNX.',
         workers: ['w1', 'w2'],
         queuedRows: 0,
-    queuedRequests: 0,
+        queuedRequests: 0,
         spec: null,
       },
     ]);
