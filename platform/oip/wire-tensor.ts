@@ -101,8 +101,9 @@ export function attachRaw(reader: WireReader, tensors: readonly WireTensor[], ra
     if (raw.length !== tensors.length) {
       const names = tensors.slice(0, 8).map((tensor) => quoted(tensor.name));
       if (tensors.length > names.length) names.push('…');
+      const which = names.length === 0 ? '' : ` (${names.join(', ')})`;
       reader.refuse(
-        `The ${reader.subject} has ${raw.length} ${rawField} for ${tensors.length} ${role.toLowerCase()}s (${names.join(', ')}); expected one for each.`,
+        `The ${reader.subject} has ${raw.length} ${rawField} for ${tensors.length} ${role.toLowerCase()}s${which}; expected one for each.`,
       );
     }
   }

@@ -229,7 +229,7 @@ describe('a request that contradicts itself', () => {
     [
       'raw contents without inputs',
       { raw_input_contents: [Buffer.alloc(4)] },
-      'INVALID_REQUEST: The request has 1 raw_input_contents for 0 inputs (); expected one for each.',
+      'INVALID_REQUEST: The request has 1 raw_input_contents for 0 inputs; expected one for each.',
     ],
     [
       'no data',
