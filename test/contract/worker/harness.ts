@@ -17,19 +17,14 @@ import type { LoadRequest } from '../../../worker/executor/protocol.js';
 import { defaultSlabDir } from '../../../worker/executor/slab.js';
 import { resolveSpec } from '../../../worker/repository/resolve-spec.js';
 import { scanRepository } from '../../../worker/repository/scan.js';
-import type { SessionSettings, VersionPlan } from '../../../worker/repository/version-plan.js';
 import { systemTimers } from '../../../worker/system-timers.js';
 import { createWorker, type Worker, type WorkerOptions } from '../../../worker/worker.js';
+import { noSettings } from './plan-for.js';
+
+export { planFor } from './plan-for.js';
 
 export const fixtures = path.resolve(import.meta.dirname, '../../fixtures');
 export const examples = path.resolve(import.meta.dirname, '../../../examples');
-
-export const noSettings: SessionSettings = {
-  intraOpThreads: undefined,
-  interOpThreads: undefined,
-  graphOptimization: undefined,
-  provider: undefined,
-};
 
 export const quiet = pino({ level: 'silent' });
 
@@ -163,20 +158,3 @@ export class Listener implements LinkEvents {
     return Object.assign(answer, { id: batchId });
   }
 }
-
-export const planFor = (modelPath: string, plan: Partial<VersionPlan> = {}): VersionPlan => ({
-  model: 'm',
-  version: '1',
-  modelPath,
-  platform: 'onnxruntime_onnx',
-  maxBatchSize: undefined,
-  inputs: [],
-  outputs: [],
-  maxQueueDelayUs: 0,
-  preferredRows: [],
-  instanceGroups: [],
-  session: noSettings,
-  labels: {},
-  warmup: [],
-  ...plan,
-});
