@@ -129,10 +129,9 @@ describe('magika', () => {
   });
 
   test('gives all of them their labels when many callers of both protocols are batched together', async () => {
-    const rounds = Array.from({ length: 2 }, () => magika.vectors).flat();
     const callers = strangers(cluster.grpc, 6);
     const overHttp = Array.from({ length: 8 }, () => new HttpCaller(cluster.http));
-    const batchRows = await inParallel(rounds, 64, async (vector, i) => {
+    const batchRows = await inParallel(magika.vectors, 64, async (vector, i) => {
       if (i % 8 === 0) {
         const caller = overHttp[(i / 8) % 8] ?? http;
         const body = JSON.stringify({ inputs: [jsonTensor(magikaInput(vector))], parameters: { shoal_timing: true } });
@@ -153,8 +152,8 @@ describe('magika', () => {
     expect(Math.max(...batchRows)).toBeGreaterThan(8);
   });
 
-  test('answers a request of all files, more rows than one batch may have, row for row', async () => {
-    const { vectors } = magika;
+  test('answers a request of more rows than one batch may have, row for row', async () => {
+    const vectors = magika.vectors.slice(0, 100);
     const data = Buffer.concat(vectors.map(({ features }) => features));
     const input: Tensor = { name: 'bytes', datatype: 'INT32', shape: [vectors.length, 2048], data };
     const [output] = (await client.infer(inferRequest('magika', [input]))).outputs;
