@@ -133,7 +133,7 @@ test('restarts are never counted down when a worker leaves or starts anew', asyn
 
 test('docs/METRICS.md lists every metric with its type, and none that is gone', () => {
   const text = readFileSync(new URL('../../../docs/METRICS.md', import.meta.url), 'utf8');
-  const documented = [...text.matchAll(/^\| `([a-z0-9_]+)` \| (counter|gauge|histogram|summary) \|/gm)].map(
+  const documented = [...text.matchAll(/^\| `([a-z0-9_]+)` +\| (counter|gauge|histogram|summary) +\|/gm)].map(
     ([, name, type]) => `${name} ${type}`,
   );
   const registered = new ServingMetrics().registry
