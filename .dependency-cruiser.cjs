@@ -31,9 +31,9 @@ module.exports = {
     only('bench-is-a-stranger', '^bench/', ['core', 'platform', 'bench'], 'the harness drives any server from outside'),
     only(
       'ops-speaks-admin',
-      '^ops/(?!commands/(up|coordinator|worker)\\.ts)',
+      '^ops/(?!composition\\.ts)',
       ['core', 'platform', 'bench', 'ops'],
-      'only the composition commands may import the services',
+      'only the composition root may import the services',
     ),
     { name: 'products-do-not-import-tests', severity: 'error', from: { pathNot: '^test/' }, to: { path: '^test/' } },
   ],

@@ -130,6 +130,7 @@ export class Coordinator implements InferenceService, AdminView {
       spec: entry.spec,
       workers: [...entry.holders].filter(([, status]) => status.state === 'ready').map(([workerId]) => workerId),
       queuedRows: this.#dispatcher.queuedRows(entry.key),
+      queuedRequests: this.#dispatcher.queuedPieces(entry.key),
     }));
   }
 

@@ -5,12 +5,12 @@ import { GrpcWorkerEndpoint } from '../platform/link/grpc-link.js';
 import { registryGrpcService } from '../platform/link/registry.js';
 import type { Logger } from '../platform/telemetry/logger.js';
 import { ServingMetrics } from '../platform/telemetry/metrics.js';
+import { MetricsFront } from '../platform/telemetry/metrics-front.js';
 import { systemTimers } from '../platform/timers.js';
 import { adminGrpcService } from './admin/admin-service.js';
 import { Coordinator } from './coordinator.js';
 import { GrpcFront } from './front/grpc-front.js';
 import { HttpFront } from './front/http-front.js';
-import { MetricsFront } from './front/metrics-front.js';
 import type { AdminView } from './serving.js';
 
 export interface CoordinatorSettings {

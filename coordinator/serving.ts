@@ -30,6 +30,7 @@ export interface VersionView {
   readonly spec: ModelSpec | undefined;
   readonly workers: readonly string[];
   readonly queuedRows: number;
+  readonly queuedRequests: number;
 }
 
 export interface WorkerView {

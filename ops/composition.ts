@@ -1,6 +1,6 @@
 import { type RunningCoordinator, startCoordinator } from '../coordinator/main.js';
 import { ShoalError } from '../core/errors.js';
-import { type VersionStatus, newestFirst } from '../core/model.js';
+import { newestFirst, type VersionStatus } from '../core/model.js';
 import type { Settings } from '../platform/settings/schema.js';
 import { softwareVersion } from '../platform/software-version.js';
 import { createLogger, type Logger } from '../platform/telemetry/logger.js';
@@ -86,7 +86,8 @@ export async function startCluster(settings: Settings): Promise<RunningCluster> 
   for (const worker of workers) coordinator.addWorker(worker.info.workerId, worker);
   return {
     ...addressesOf(coordinator, settings),
-    models: () => coordinator.view.versions().map(({ model, version, state, reason }) => ({ model, version, state, reason })),
+    models: () =>
+      coordinator.view.versions().map(({ model, version, state, reason }) => ({ model, version, state, reason })),
     ready: Promise.all(workers.map((worker) => worker.settled())).then(() => undefined),
     drain,
   };
@@ -97,7 +98,8 @@ export async function startCoordinatorAlone(settings: Settings): Promise<Running
   const coordinator = await coordinatorOf(settings, logOf(settings));
   return {
     ...addressesOf(coordinator, settings),
-    models: () => coordinator.view.versions().map(({ model, version, state, reason }) => ({ model, version, state, reason })),
+    models: () =>
+      coordinator.view.versions().map(({ model, version, state, reason }) => ({ model, version, state, reason })),
     ready: Promise.resolve(),
     drain: (graceMs) => coordinator.drain(graceMs),
   };

@@ -1,3 +1,4 @@
+import { startCluster, startCoordinatorAlone, startWorkerAlone } from './composition.js';
 import { ExitCode, outcomeOf } from './failure.js';
 import { buildProgram } from './program.js';
 
@@ -13,7 +14,7 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 if (!services.has(process.argv[2] ?? '')) process.once('SIGINT', () => process.exit(ExitCode.INTERRUPTED));
 
 try {
-  await buildProgram().parseAsync();
+  await buildProgram({ startCluster, startCoordinatorAlone, startWorkerAlone }).parseAsync();
 } catch (thrown) {
   const { exitCode, text } = outcomeOf(thrown, process.env.SHOAL_DEBUG === '1');
   if (text !== undefined) process.stderr.write(`${text}\n`);

@@ -1,7 +1,5 @@
-import { readFileSync } from 'node:fs';
-import path from 'node:path';
 import { Command } from 'commander';
-import { packageRoot } from '../platform/package-root.js';
+import { softwareVersion } from '../platform/software-version.js';
 import { registerConfig } from './commands/config.js';
 import { registerCoordinator } from './commands/coordinator.js';
 import { registerInfer } from './commands/infer.js';
@@ -9,11 +7,7 @@ import { registerModels } from './commands/models.js';
 import { registerUp } from './commands/up.js';
 import { registerWorker } from './commands/worker.js';
 import { registerWorkers } from './commands/workers.js';
-
-export function softwareVersion(): string {
-  const { version } = JSON.parse(readFileSync(path.join(packageRoot, 'package.json'), 'utf8')) as { version: string };
-  return version;
-}
+import type { StartCluster, StartWorker } from './running-cluster.js';
 
 const notes = `
 Examples:
@@ -30,20 +24,27 @@ SHOAL_DEBUG=1 adds the stack to an error.`;
 /** Columns of help when it is not written to a terminal. */
 const helpColumns = 110;
 
+/** How to start what `up`, `coordinator` and `worker` run. */
+export interface Services {
+  readonly startCluster: StartCluster;
+  readonly startCoordinatorAlone: StartCluster;
+  readonly startWorkerAlone: StartWorker;
+}
+
 /** The whole command line. Failures of commands reject `parseAsync`; the caller prints them. */
-export function buildProgram(): Command {
+export function buildProgram(services: Services): Command {
   const program = new Command('shoal')
     .description('An inference cluster for ONNX models that speaks the Open Inference Protocol.')
-    .version(softwareVersion(), '--version', 'print the version')
+    .version(softwareVersion, '--version', 'print the version')
     .helpOption('-h, --help', 'show help')
     .helpCommand('help [COMMAND]', 'show help of a command')
     .enablePositionalOptions()
     .configureHelp({ showGlobalOptions: false })
     .addHelpText('after', notes);
   settle(program);
-  registerUp(program);
-  registerCoordinator(program);
-  registerWorker(program);
+  registerUp(program, services.startCluster);
+  registerCoordinator(program, services.startCoordinatorAlone);
+  registerWorker(program, services.startWorkerAlone);
   registerInfer(program);
   registerModels(program);
   registerWorkers(program);

@@ -78,9 +78,14 @@ export class Dispatcher {
     return this.#scheduler.queuedRows(key);
   }
 
+  /** Requests that wait; one that was split counts once for each of its parts. */
+  queuedPieces(key: string): number {
+    return this.#scheduler.queuedPieces(key);
+  }
+
   /** Nothing waits and nothing is on its way. */
   get quiescent(): boolean {
-    return this.#inFlight.size === 0 && this.#scheduler.queuedPieces === 0;
+    return this.#inFlight.size === 0 && this.#scheduler.idle;
   }
 
   batchesInFlight(workerId: string): number {

@@ -3,11 +3,11 @@ import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify }
 import { type Clock, systemClock } from '../../core/clock.js';
 import { ShoalError } from '../../core/errors.js';
 import { defaultMaxMessageBytes } from '../../platform/grpc-options.js';
+import { type ListenAddress, listenFailure } from '../../platform/listen-failure.js';
 import type { Logger } from '../../platform/telemetry/logger.js';
 import type { InferenceService, ServingObserver } from '../serving.js';
 import { refusalOf, refuseConnection, sendError } from './http-errors.js';
 import { httpInfer, type ModelRoute } from './http-infer.js';
-import { type ListenAddress, listenFailure } from './listen-failure.js';
 import { modelMetadata, serverMetadata } from './oip-metadata.js';
 import { lastWordsMs, settledWithin } from './settled-within.js';
 

@@ -128,10 +128,14 @@ export class Scheduler<P extends Piece> {
     return this.#lanes.get(key)?.rows ?? 0;
   }
 
-  get queuedPieces(): number {
-    let sum = 0;
-    for (const lane of this.#lanes.values()) sum += lane.pieces;
-    return sum;
+  queuedPieces(key: string): number {
+    return this.#lanes.get(key)?.pieces ?? 0;
+  }
+
+  /** Nothing waits in any lane. */
+  get idle(): boolean {
+    for (const lane of this.#lanes.values()) if (lane.pieces > 0) return false;
+    return true;
   }
 
   enqueue(key: string, piece: P, nowMs: number): void {

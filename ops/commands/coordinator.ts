@@ -1,5 +1,4 @@
 import type { Command } from 'commander';
-import { ShoalError } from '../../core/errors.js';
 import { clusterBanner } from '../banner.js';
 import type { StartCluster } from '../running-cluster.js';
 import { addSettingOptions, settingsOf } from '../setting-options.js';
@@ -13,10 +12,7 @@ Examples:
   shoal coordinator
   shoal coordinator --host 127.0.0.1 --grpc-port 9001 --max-queue-rows 1024`;
 
-const startCoordinator: StartCluster = () =>
-  Promise.reject(new ShoalError('UNSUPPORTED', 'The coordinator is not part of this build.'));
-
-export function registerCoordinator(program: Command, start: StartCluster = startCoordinator): void {
+export function registerCoordinator(program: Command, start: StartCluster): void {
   const command = program
     .command('coordinator')
     .summary('run a coordinator on its own')

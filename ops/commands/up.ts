@@ -1,5 +1,4 @@
 import type { Command } from 'commander';
-import { ShoalError } from '../../core/errors.js';
 import { clusterBanner } from '../banner.js';
 import type { StartCluster } from '../running-cluster.js';
 import { addSettingOptions, settingsOf } from '../setting-options.js';
@@ -14,10 +13,7 @@ Examples:
   shoal up --workers 2 --grpc-port 9001 --http-port 9000 --metrics-port 9002
   SHOAL_LOG_LEVEL=warn shoal up --config shoal.yaml`;
 
-const startCluster: StartCluster = () =>
-  Promise.reject(new ShoalError('UNSUPPORTED', 'The cluster is not part of this build.'));
-
-export function registerUp(program: Command, start: StartCluster = startCluster): void {
+export function registerUp(program: Command, start: StartCluster): void {
   const command = program
     .command('up')
     .summary('run a whole cluster on this machine')

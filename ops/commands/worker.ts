@@ -1,5 +1,4 @@
 import type { Command } from 'commander';
-import { ShoalError } from '../../core/errors.js';
 import { workerBanner } from '../banner.js';
 import type { StartWorker } from '../running-cluster.js';
 import { addSettingOptions, settingsOf } from '../setting-options.js';
@@ -13,10 +12,7 @@ Examples:
   shoal worker --join 127.0.0.1:8001 --models examples/models
   shoal worker --join a:8001,b:8001 --link-port 7001 --advertise worker-1.internal`;
 
-const startWorker: StartWorker = () =>
-  Promise.reject(new ShoalError('UNSUPPORTED', 'The worker is not part of this build.'));
-
-export function registerWorker(program: Command, start: StartWorker = startWorker): void {
+export function registerWorker(program: Command, start: StartWorker): void {
   const command = program
     .command('worker')
     .summary('run a worker on its own')

@@ -179,13 +179,19 @@ export const settingSchema = {
     description: 'Times one batch may be tried when executors or workers die under it; 1 never retries.',
     defaultValue: 2,
   }),
-  retryBudgetPercent: setting({
-    flag: 'retry-budget-percent',
-    kind: integer(0, 100, 'percent'),
+  replicaGraceMs: setting({
+    flag: 'replica-grace-ms',
+    kind: milliseconds(0, 3_600_000),
     roles: front,
-    description:
-      'Retries allowed as a share of recent batches, so that a failing fleet is not asked twice for everything.',
-    defaultValue: 20,
+    description: 'How long requests wait for a version whose last replica was lost, before they fail.',
+    defaultValue: 10_000,
+  }),
+  workerTtlMs: setting({
+    flag: 'worker-ttl-ms',
+    kind: milliseconds(500, 3_600_000),
+    roles: front,
+    description: 'A worker that neither announces itself nor answers for this long is forgotten.',
+    defaultValue: 10_000,
   }),
   drainGraceMs: setting({
     flag: 'drain-grace-ms',

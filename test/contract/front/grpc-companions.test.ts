@@ -28,6 +28,7 @@ const versions: VersionView[] = [
     spec: { ...echoSpec, batching: { maxQueueDelayUs: 500, preferredRows: [4, 8] } },
     workers: ['w1'],
     queuedRows: 17,
+    queuedRequests: 17,
   },
   {
     model: 'broken',
@@ -37,6 +38,7 @@ const versions: VersionView[] = [
     spec: undefined,
     workers: ['w1', 'w2'],
     queuedRows: 0,
+    queuedRequests: 0,
   },
 ];
 const instance = {
@@ -115,6 +117,7 @@ describe('admin', () => {
         reason: '',
         workers: ['w1'],
         queuedRows: 17,
+        queuedRequests: 17,
         spec: {
           platform: 'onnxruntime_onnx',
           maxBatchSize: 8,
@@ -131,6 +134,7 @@ describe('admin', () => {
         reason: 'The model file is not ONNX.',
         workers: ['w1', 'w2'],
         queuedRows: 0,
+        queuedRequests: 0,
         spec: null,
       },
     ]);

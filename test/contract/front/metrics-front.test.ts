@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { MetricsFront } from '../../../coordinator/front/metrics-front.js';
 import { ServingMetrics } from '../../../platform/telemetry/metrics.js';
+import { MetricsFront } from '../../../platform/telemetry/metrics-front.js';
 import { keepingLogger, receipt } from './scripted-service.js';
 
 let metrics: ServingMetrics;

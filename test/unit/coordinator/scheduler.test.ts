@@ -64,7 +64,7 @@ describe('scheduler', () => {
     expect(chosen.slice(0, 3)).toEqual(['a', 'b', 'a']);
     // Only the worker it failed on has room left: better there than nowhere.
     expect(chosen[3]).toBe('b');
-    expect(scheduler.queuedPieces).toBe(0);
+    expect(scheduler.queuedPieces('m/1')).toBe(0);
   });
 
   it('forgets shapes that nobody waits for', () => {
@@ -152,7 +152,7 @@ describe('scheduler', () => {
           // Nothing waits before a free instance, unless its delay has yet to pass.
           if (idle && rule.delayMs === 0) expect(waiting.size).toBe(0);
           if (idle) for (const piece of waiting) expect(piece.enqueuedMs + rule.delayMs).toBeGreaterThan(now);
-          expect(scheduler.queuedPieces).toBe(waiting.size);
+          expect(scheduler.queuedPieces('m/1')).toBe(waiting.size);
         };
         for (const action of steps) {
           if (action.do === 'add') {

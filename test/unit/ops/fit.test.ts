@@ -106,7 +106,9 @@ describe('images', () => {
   test('floating-point inputs get 0 to 1 unless told otherwise, and exactly so', () => {
     const ramp = Array.from({ length: 256 }, (_, value) => value);
     const sent = pixels(grey(256, 1, ...ramp), spec('FP32', 1, 1, 1, 256), { scale: undefined, invert: false });
-    expect(sent.values.map((value) => Math.fround(Number(value)))).toEqual(ramp.map((value) => Math.fround(value / 255)));
+    expect(sent.values.map((value) => Math.fround(Number(value)))).toEqual(
+      ramp.map((value) => Math.fround(value / 255)),
+    );
     expect(sent.notes).toEqual(['values 0–255 sent as 0–1']);
     expect(pixels(grey(1, 1, 9), spec('UINT8', 1, 1, 1, 1), { scale: undefined, invert: false }).values).toEqual([9]);
   });

@@ -1,7 +1,7 @@
 import { createServer, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import type { Logger } from '../../platform/telemetry/logger.js';
-import { type ListenAddress, listenFailure } from './listen-failure.js';
+import { type ListenAddress, listenFailure } from '../listen-failure.js';
+import type { Logger } from './logger.js';
 
 export interface MetricsFrontOptions extends ListenAddress {
   readonly metrics: { readonly contentType: string; text(): Promise<string> };

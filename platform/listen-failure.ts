@@ -1,4 +1,4 @@
-import { ShoalError } from '../../core/errors.js';
+import { ShoalError } from '../core/errors.js';
 
 /** A front end's listening address, with the flag that sets its port, for the sentence when it cannot be had. */
 export interface ListenAddress {
