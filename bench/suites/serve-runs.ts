@@ -4,6 +4,7 @@ import type { TensorSpec } from '../../core/tensor.js';
 import { batchSizes, type Ceiling, combineCeiling, runCeiling } from '../ceiling.js';
 import type { CeilingSample } from '../ceiling-messages.js';
 import type { BenchModel } from '../models/generate.js';
+import { withNullServer } from '../null-fleet.js';
 import { msText } from '../number-text.js';
 import { type RunSummary, summarisePoint } from '../point.js';
 import type { CpuWatch } from '../process-cpu.js';
@@ -16,7 +17,7 @@ import type { ServePoint, ServeResult } from './serve-report.js';
 import { type ServerUnderTest, startServer } from './server-under-test.js';
 
 interface Subject {
-  readonly model: BenchModel;
+  readonly model: BenchModel | 'null';
   /** One row. */
   readonly input: TensorSpec;
   readonly concurrencies: readonly number[];
@@ -24,14 +25,17 @@ interface Subject {
 
 const rowOf = (width: number): TensorSpec => ({ name: 'x', datatype: 'FP32', shape: [1, width] });
 
-export const serveSubjects: readonly Subject[] = [
+/** Not a model: the server that does nothing, on the same core. What it costs is the harness and grpc-js. */
+const nullSubject: Subject = { model: 'null', input: rowOf(64), concurrencies: [1, 64] };
+
+export const serveSubjects: readonly (Subject & { readonly model: BenchModel })[] = [
   { model: 'big', input: rowOf(3072), concurrencies: [1, 64, 128] },
   { model: 'mid', input: rowOf(1024), concurrencies: [1, 64] },
   { model: 'tiny', input: rowOf(64), concurrencies: [1, 64] },
 ];
 
 export interface ServePlan {
-  readonly subjects: readonly Subject[];
+  readonly subjects: readonly (Subject & { readonly model: BenchModel })[];
   /** Holds the models in `models/`; the server's data go beside them. */
   readonly folder: string;
   readonly repetitions: number;
@@ -58,28 +62,36 @@ interface Taken {
   readonly disturbed: boolean;
 }
 
-/** All repetitions, each with a fresh server; within one, every model's bare loop directly before its load. */
+/**
+ * All repetitions, each with a fresh server; within one, every model's bare loop directly before its load, and last
+ * the null server while the other idles.
+ */
 export async function runServeSuite(plan: ServePlan, say: (line: string) => void): Promise<ServeResult> {
   const samples = new Map<string, CeilingSample[]>();
   const taken = new Map<string, Taken[]>();
   const models = plan.subjects.map((subject) => subject.model);
-  for (let repetition = 1; repetition <= plan.repetitions; repetition++) {
+  let repetition = 0;
+  const loads = async (subject: Subject, server: ServerUnderTest): Promise<void> => {
+    for (const concurrency of subject.concurrencies) {
+      const point = await undisturbed(plan, () => load(plan, subject, concurrency, server));
+      push(taken, pointKey(subject, concurrency), point);
+      const { throughputPerS, latencyUs } = point.run;
+      say(
+        `${repetition}/${plan.repetitions} ${subject.model} at ${concurrency}: ${throughputPerS.toFixed(0)}/s, ` +
+          `p50 ${msText(latencyUs.p50)} ms${point.disturbed ? ' (disturbed)' : ''}`,
+      );
+    }
+  };
+  for (repetition = 1; repetition <= plan.repetitions; repetition++) {
     const data = join(plan.folder, `data-${repetition}`);
     const server = await startServer(join(plan.folder, 'models'), models, plan.serverCpus, data);
     try {
       for (const subject of plan.subjects) {
         await waitForQuiet(plan.mostOthers, plan.quietLimitMs);
         push(samples, subject.model, ...(await bareLoop(plan, subject)));
-        for (const concurrency of subject.concurrencies) {
-          const point = await undisturbed(plan, () => load(plan, subject, concurrency, server));
-          push(taken, pointKey(subject, concurrency), point);
-          const { throughputPerS, latencyUs } = point.run;
-          say(
-            `${repetition}/${plan.repetitions} ${subject.model} at ${concurrency}: ${throughputPerS.toFixed(0)}/s, ` +
-              `p50 ${msText(latencyUs.p50)} ms${point.disturbed ? ' (disturbed)' : ''}`,
-          );
-        }
+        await loads(subject, server);
       }
+      await withNullServer(plan.serverCpus, (address, pid) => loads(nullSubject, { ...server, pid, address }));
     } finally {
       await server.stop();
     }
@@ -194,10 +206,10 @@ function summarise(
 ): ServeResult {
   const ceilings: Record<string, Ceiling> = {};
   for (const { model } of plan.subjects) {
-    const ceiling = combineCeiling(model, samples.get(model) ?? []);
+    const ceiling = combineCeiling({ modelFile: model, intraOpThreads: 1 }, samples.get(model) ?? []);
     if (ceiling !== undefined) ceilings[model] = ceiling;
   }
-  const points = plan.subjects.flatMap((subject) =>
+  const points = [...plan.subjects, nullSubject].flatMap((subject) =>
     subject.concurrencies.map((concurrency): ServePoint => {
       const runs = taken.get(pointKey(subject, concurrency)) ?? [];
       return {

@@ -62,7 +62,7 @@ describe('the tables', () => {
   const call = new LatencyHistogram();
   call.record(0.4);
   const sample = (batch: number, rowsPerS: number) => ({ batch, rowsPerS, call: call.snapshot() });
-  const ceiling = combineCeiling('big', [sample(1, 300), sample(64, 2500)]);
+  const ceiling = combineCeiling({ modelFile: 'big', intraOpThreads: 1 }, [sample(1, 300), sample(64, 2500)]);
   const run = {
     ...parseExternal(JSON.stringify(line)),
     serverCpuUsPerRequest: { shoal: 45, 'shoal/shoal-executor': 400 },
