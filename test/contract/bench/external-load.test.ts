@@ -39,7 +39,9 @@ test('is told what to do, and CPU is spread over what the server counted', async
 });
 
 test('that prints nothing is an error', async () => {
-  const command = [process.execPath, '-e', ''];
+  const silent = join(folder, 'silent.mjs');
+  writeFileSync(silent, '');
+  const command = [process.execPath, silent];
   await expect(runExternal({ ...run, command, answered: () => Promise.resolve(0) })).rejects.toThrow(
     /printed no result/,
   );
