@@ -31,8 +31,12 @@ export function failureLine(error: ShoalError): string {
   const { advice } = error.kind;
   // What a server says of a failure already ends with the advice.
   const message = error.message.endsWith(advice) ? error.message : `${error.message} ${advice}`;
-  return `shoal: ${message.replace(/\s*[\r\n]+\s*/g, ' ')}`;
+  return `shoal: ${withoutNoise(message).replace(/\s*[\r\n]+\s*/g, ' ')}`;
 }
+
+/** What grpc-js wraps around the one thing worth knowing, the system's own error. */
+const withoutNoise = (message: string): string =>
+  message.replace(/No connection established\. Last error: (?:Error: )?/, '').replace(/ Resolution note: \.*/, '');
 
 function stackOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);

@@ -18,14 +18,14 @@ import { addSettingOptions, settingsOf } from '../setting-options.js';
 import { readInputFile } from '../tensor-files/read-file.js';
 
 interface InferOptions {
-  readonly input: readonly string[];
-  readonly version: string;
+  readonly input?: readonly string[];
+  readonly version?: string;
   readonly top?: number;
   readonly scale?: number;
-  readonly invert: boolean;
+  readonly invert?: boolean;
   readonly timeout: number;
   readonly output: 'table' | 'json';
-  readonly printRequest: boolean;
+  readonly printRequest?: boolean;
 }
 
 interface Answer {
@@ -57,11 +57,11 @@ export function registerInfer(program: Command): void {
     .summary('send files to a model and print its answer')
     .description('Sends .png, .npy, .pb (ONNX TensorProto) or .json files to a model and prints its answer.')
     .argument('<MODEL>', 'name of the model')
-    .option('-i, --input <[NAME=]FILE...>', 'file for an input of the model; - is JSON from standard input', [])
-    .option('--version <VERSION>', 'version of the model; left out, the server chooses', '')
+    .option('-i, --input <[NAME=]FILE...>', 'file for an input of the model; - is JSON from standard input')
+    .option('--version <VERSION>', 'version of the model; left out, the server chooses')
     .option('--top <K>', `classes to print for each row (default: ${defaultTop})`, parseWhole('--top', 1, 100_000))
     .option('--scale <FACTOR>', 'what pixel values 0–255 are multiplied by, like 1 or 1/255', parseFactor('--scale'))
-    .option('--invert', 'swap black and white of images', false)
+    .option('--invert', 'swap black and white of images')
     .option(
       '--timeout <MS>',
       'milliseconds until the request is given up',
@@ -69,7 +69,7 @@ export function registerInfer(program: Command): void {
       30_000,
     )
     .addOption(new Option('--output <FORMAT>', 'how to print the answer').choices(['table', 'json']).default('table'))
-    .option('--print-request', 'print the request as JSON for HTTP instead of sending it', false);
+    .option('--print-request', 'print the request as JSON for HTTP instead of sending it');
   addSettingOptions(command, 'client');
   command.addHelpText('after', notes).action(async (model: string, options: InferOptions) => {
     await infer(settingsOf(command, 'client').server, model, options);
@@ -81,11 +81,11 @@ async function infer(server: string, model: string, options: InferOptions): Prom
   try {
     const [labels, metadata] = await signature(client, server, model, options);
     const inputs = metadata.inputs.map(tensorSpec);
-    const pieces = options.input.map((written) => {
+    const pieces = (options.input ?? []).map((written) => {
       const argument = splitArgument(written, inputs, existsSync);
       return { argument, content: readInputFile(argument.file) };
     });
-    const image = { scale: options.scale, invert: options.invert };
+    const image = { scale: options.scale, invert: options.invert ?? false };
     const requests = planRequests(inputs, pieces, image);
     if (options.printRequest) {
       for (const request of requests) process.stdout.write(`${requestJson(request)}\n`);
@@ -105,7 +105,7 @@ async function signature(
   client: OipClient,
   server: string,
   model: string,
-  { version, timeout }: InferOptions,
+  { version = '', timeout }: InferOptions,
 ): Promise<[Labels, ModelMetadataResponse]> {
   const admin = new AdminClient(server, { timeoutMs: timeout });
   try {
@@ -140,7 +140,7 @@ async function ask(
   const response = await client.infer(
     {
       model,
-      version: options.version,
+      version: options.version ?? '',
       id: '',
       parameters: { ...noParameters, shoal_timing: true },
       inputs: request.tensors,

@@ -22,7 +22,17 @@ line \`grpc-port: 8001\` in the settings file. The first of these that is presen
 
 `;
 
-const cell = (text: string): string => text.replaceAll('|', '\\|');
+const escaped = (text: string): string => text.replaceAll('|', '\\|');
+
+/** A Markdown table as the formatter leaves it: every column as wide as its widest cell. */
+function markdownTable(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const all = [head, ...rows].map((row) => row.map(escaped));
+  const widths = head.map((_, column) => Math.max(...all.map((row) => row[column]?.length ?? 0)));
+  const line = (cells: readonly string[]): string =>
+    `| ${widths.map((width, column) => (cells[column] ?? '').padEnd(width)).join(' | ')} |`;
+  const [first = [], ...rest] = all;
+  return [line(first), line(widths.map((width) => '-'.repeat(width))), ...rest.map(line)].join('\n');
+}
 
 const roleText = (role: Role): string => (role === 'client' ? 'clients' : `\`${role}\``);
 
@@ -44,7 +54,7 @@ export function settingsReference(): string {
   const rows = settingNames.map((name) => {
     const setting: Setting<unknown> = settingSchema[name];
     const used = setting.roles.map(roleText).join(', ');
-    return `| \`${setting.flag}\` | ${cell(setting.description)} | ${cell(setting.expected)} | ${cell(defaults(setting))} | ${used} |`;
+    return [`\`${setting.flag}\``, setting.description, setting.expected, defaults(setting), used];
   });
   const example = [
     '',
@@ -60,5 +70,6 @@ export function settingsReference(): string {
     '```',
     '',
   ];
-  return `${rule}${['| setting | what it is | expected | default | used by |', '|---|---|---|---|---|', ...rows, ...example].join('\n')}`;
+  const table = markdownTable(['setting', 'what it is', 'expected', 'default', 'used by'], rows);
+  return `${rule}${[table, ...example].join('\n')}`;
 }

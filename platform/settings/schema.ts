@@ -202,16 +202,16 @@ export const settingSchema = {
   }),
   logLevel: setting({
     flag: 'log-level',
-    kind: choice('trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'),
+    kind: choice('LEVEL', 'trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'),
     roles: everywhere,
-    description: 'Least important log lines to write.',
+    description: 'Least important log lines to write: trace, debug, info, warn, error, fatal or silent.',
     defaultValue: 'info',
   }),
   logFormat: setting({
     flag: 'log-format',
-    kind: choice('auto', 'pretty', 'json'),
+    kind: choice('FORMAT', 'auto', 'pretty', 'json'),
     roles: everywhere,
-    description: 'Shape of log lines; `auto` is pretty on a terminal and json elsewhere.',
+    description: 'Shape of log lines: pretty, json, or auto, which is pretty on a terminal and json elsewhere.',
     defaultValue: 'auto',
   }),
   server: setting({

@@ -81,11 +81,14 @@ export function bytes(min: number, max: number): ValueKind<number> {
   };
 }
 
-export function choice<const T extends readonly [string, ...string[]]>(...values: T): ValueKind<T[number]> {
+export function choice<const T extends readonly [string, ...string[]]>(
+  placeholder: string,
+  ...values: T
+): ValueKind<T[number]> {
   return {
     schema: z.enum(values) as z.ZodType<T[number]>,
     expected: `one of ${values.join(', ')}`,
-    placeholder: values.join('|'),
+    placeholder,
     unit: '',
     show: (value) => value,
   };

@@ -6,6 +6,7 @@ import type { Datatype } from '../../../core/datatype.js';
 import type { Batch, LinkEvents, LinkSession, ToCoordinator, WorkerEndpoint } from '../../../core/link.js';
 import type { VersionStatus } from '../../../core/model.js';
 import type { ScatteredTensor, Tensor } from '../../../core/tensor.js';
+import { systemTimers } from '../../../platform/timers.js';
 import { cpuDevice } from '../../../worker/executor/device.js';
 import {
   Executor,
@@ -17,8 +18,8 @@ import type { LoadRequest } from '../../../worker/executor/protocol.js';
 import { defaultSlabDir } from '../../../worker/executor/slab.js';
 import { resolveSpec } from '../../../worker/repository/resolve-spec.js';
 import { scanRepository } from '../../../worker/repository/scan.js';
-import { systemTimers } from '../../../worker/system-timers.js';
 import { createWorker, type Worker, type WorkerOptions } from '../../../worker/worker.js';
+import { eventually } from '../../support/eventually.js';
 import { noSettings } from './plan-for.js';
 
 export { planFor } from './plan-for.js';
@@ -74,11 +75,9 @@ export async function outputsOf(executor: Executor, work: Partial<ExecutorWork>)
 
 /** Waits until `condition` holds; fails with `what` when it does not within `deadlineMs`. */
 export async function until(what: string, condition: () => boolean, deadlineMs = 20_000): Promise<void> {
-  const endMs = systemClock.nowMs() + deadlineMs;
-  while (!condition()) {
-    if (systemClock.nowMs() > endMs) throw new Error(`waited ${deadlineMs} ms in vain: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
+  await eventually(() => {
+    if (!condition()) throw new Error(`waited ${deadlineMs} ms in vain: ${what}`);
+  }, deadlineMs);
 }
 
 /** Is there such a process, and is it not merely waiting to be reaped? */
