@@ -10,6 +10,9 @@ export interface IdentifiedRequest {
   readonly expected: Tensor;
 }
 
+/** Generated models whose right answer follows from the request. */
+export type IdentityModel = 'affine' | 'wide' | 'bytes';
+
 const largeRequest = 0.02;
 
 /**
@@ -22,16 +25,23 @@ export class IdentityTraffic {
   #nextValue = 1;
   #nextText = 0;
 
-  constructor(random: Random) {
+  readonly #models: readonly IdentityModel[];
+
+  constructor(random: Random, models: readonly IdentityModel[] = ['affine', 'wide', 'bytes']) {
     this.#random = random;
+    this.#models = models;
   }
 
   next(): IdentifiedRequest {
     const rows = this.#random.next() < largeRequest ? 65 + this.#random.int(150) : 1 + this.#random.int(8);
-    const kind = this.#random.int(10);
-    if (kind < 2) return this.#bytes(rows);
-    if (kind < 6) return this.#affine('affine', rows, 4);
-    return this.#affine('wide', rows, this.#random.next() < 0.5 ? 3 : 5);
+    switch (this.#models[this.#random.int(this.#models.length)]) {
+      case 'bytes':
+        return this.#bytes(rows);
+      case 'affine':
+        return this.#affine('affine', rows, 4);
+      default:
+        return this.#affine('wide', rows, this.#random.next() < 0.5 ? 3 : 5);
+    }
   }
 
   #affine(model: string, rows: number, width: number): IdentifiedRequest {
