@@ -9,7 +9,7 @@ import { type IdentifiedRequest, IdentityTraffic, wrongness } from '../support/i
 import { inferRequest, inParallel, strangers } from '../support/oip-callers.js';
 import { probeBatchSize, probeRepository } from '../support/probe-repository.js';
 import {
-  bytesOfStrings,
+  bytesOfElements,
   elementsOf,
   expectTensor,
   mnistVectors,
@@ -174,8 +174,6 @@ interface JsonOutput {
   readonly data: readonly (number | string)[];
 }
 
-function fromJson({ name, datatype, shape, data }: JsonOutput): Tensor {
-  if (datatype === 'FP32')
-    return { name, datatype, shape, data: new Uint8Array(Float32Array.from(data, Number).buffer) };
-  return { name, datatype, shape, data: bytesOfStrings(data.map(String)) };
-}
+const fromJson = ({ name, datatype, shape, data }: JsonOutput): Tensor => {
+  return { name, datatype, shape, data: bytesOfElements(datatype, data) };
+};

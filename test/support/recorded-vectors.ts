@@ -3,7 +3,7 @@ import path from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { expect } from 'vitest';
 import { type Datatype, elementBytes } from '../../core/datatype.js';
-import { decodeHalf } from '../../core/half-float.js';
+import { decodeHalf, encodeHalf } from '../../core/half-float.js';
 import { elementCount, type Tensor } from '../../core/tensor.js';
 import { packageRoot } from '../../platform/package-root.js';
 
@@ -113,6 +113,32 @@ export function elementsOf({ datatype, data, shape }: Tensor): Element[] {
   if (datatype === 'BF16') throw new Error('no recorded vector is BF16');
   const width = elementBytes[datatype];
   return Array.from({ length: data.length / width }, (_, i) => readers[datatype](view, i * width));
+}
+
+const writers: Readonly<Record<keyof typeof readers, (view: DataView, at: number, value: Element) => void>> = {
+  BOOL: (view, at, value) => view.setUint8(at, value ? 1 : 0),
+  UINT8: (view, at, value) => view.setUint8(at, Number(value)),
+  UINT16: (view, at, value) => view.setUint16(at, Number(value), true),
+  UINT32: (view, at, value) => view.setUint32(at, Number(value), true),
+  UINT64: (view, at, value) => view.setBigUint64(at, BigInt(value), true),
+  INT8: (view, at, value) => view.setInt8(at, Number(value)),
+  INT16: (view, at, value) => view.setInt16(at, Number(value), true),
+  INT32: (view, at, value) => view.setInt32(at, Number(value), true),
+  INT64: (view, at, value) => view.setBigInt64(at, BigInt(value), true),
+  FP16: (view, at, value) => view.setUint16(at, encodeHalf(Number(value)), true),
+  FP32: (view, at, value) => view.setFloat32(at, Number(value), true),
+  FP64: (view, at, value) => view.setFloat64(at, Number(value), true),
+};
+
+/** The inverse of `elementsOf`; numbers may also come as their text, as JSON has the large and the infinite ones. */
+export function bytesOfElements(datatype: Datatype, elements: readonly Element[]): Uint8Array {
+  if (datatype === 'BYTES') return bytesOfStrings(elements.map(String));
+  if (datatype === 'BF16') throw new Error('no recorded vector is BF16');
+  const width = elementBytes[datatype];
+  const data = new Uint8Array(elements.length * width);
+  const view = new DataView(data.buffer);
+  for (const [i, element] of elements.entries()) writers[datatype](view, i * width, element);
+  return data;
 }
 
 /** Fails unless both tensors have the same name, datatype and shape, and equal elements (floats: within tolerance). */
