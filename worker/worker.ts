@@ -54,8 +54,9 @@ export interface WorkerOptions {
 const executorCloseGraceMs = 5_000;
 
 /**
- * Brings a worker up: checks its devices and its slab folder, reads its repositories and begins to load every version. Loads go on after
- * the promise has settled; a version that cannot be loaded is told in its status and never fails the worker.
+ * Brings a worker up: checks its devices and its slab folder, reads its repositories and begins to load every version.
+ * Loads go on after the promise has settled; a version that cannot be loaded is told in its status and never fails the
+ * worker.
  * @throws BAD_SETTING; PROVIDER_MISSING for devices that are not there; OUT_OF_SPACE for a slab folder that is full
  */
 export async function createWorker(options: WorkerOptions): Promise<Worker> {
