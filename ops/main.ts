@@ -1,9 +1,13 @@
+import { logVerbosity, setLogVerbosity } from '@grpc/grpc-js';
 import { startCluster, startCoordinatorAlone, startWorkerAlone } from './composition.js';
 import { ExitCode, outcomeOf } from './failure.js';
 import { buildProgram } from './program.js';
 
 /** Commands that stay until told to stop; they handle signals themselves. */
 const services = new Set(['up', 'coordinator', 'worker', 'bench']);
+
+// grpc-js writes to stderr by itself what we say in our own words; GRPC_VERBOSITY still asks for it.
+if (process.env.GRPC_VERBOSITY === undefined) setLogVerbosity(logVerbosity.NONE);
 
 // A reader that has seen enough (`shoal models | head -1`) is no failure.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {

@@ -10,6 +10,9 @@ import { readTensorProto } from './tensor-proto.js';
 /** Standard input's name on the command line. */
 export const standardInput = '-';
 
+/** How a file is called in messages. */
+export const labelOf = (name: string): string => (name === standardInput ? 'standard input' : name);
+
 /**
  * Reads a file of tensors or an image, by its ending; `-` is JSON from standard input.
  * @throws BAD_FILE
@@ -28,7 +31,7 @@ export function readInputFile(name: string): FileContent {
 
 /** As `readInputFile`, of bytes already read. */
 export function parseInputFile(name: string, bytes: Uint8Array): FileContent {
-  const label = name === standardInput ? 'standard input' : name;
+  const label = labelOf(name);
   const ending = name === standardInput ? '.json' : path.extname(name).toLowerCase();
   switch (ending) {
     case '.png':
