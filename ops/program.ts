@@ -1,4 +1,4 @@
-import { Command, type OutputConfiguration } from 'commander';
+import { Command, Help, type OutputConfiguration } from 'commander';
 import { registerBench } from '../bench/command.js';
 import { softwareVersion } from '../platform/software-version.js';
 import { registerConfig } from './commands/config.js';
@@ -46,7 +46,13 @@ export function buildProgram(services: Services, output: OutputConfiguration = {
     .helpOption('-h, --help', 'show help')
     .helpCommand('help [COMMAND]', 'show help of a command')
     .enablePositionalOptions()
-    .configureHelp({ showGlobalOptions: false })
+    .configureHelp({
+      optionDescription(option) {
+        const { defaultValue } = option;
+        const isNothing = defaultValue === '' || defaultValue === false || Array.isArray(defaultValue);
+        return isNothing ? option.description : Help.prototype.optionDescription.call(this, option);
+      },
+    })
     .addHelpText('after', notes);
   settle(program, output);
   registerUp(program, services.startCluster);
@@ -75,6 +81,7 @@ function addBench(program: Command): void {
   registerBench(program);
   const bench = program.commands.find((command) => command.name() === 'bench');
   if (bench === undefined) return;
+  bench.summary('measure a server: throughput, latency, share of the ceiling');
   const models = bench.options.find((option) => option.long === '--models');
   if (models !== undefined) models.defaultValueDescription = 'the bundled examples';
   bench.hook('preAction', (_, command) => {

@@ -102,6 +102,11 @@ export class Dispatcher {
 
   /** The caller is gone: what waits leaves the queue, a batch that nobody waits for any more is called back. */
   abandon(call: Call): void {
+    // gRPC gives a call up at its deadline by itself, a moment before our own timer does.
+    if (this.#options.clock.nowMs() >= call.deadlineMs - 1) {
+      this.#fail(call, expiredError(call, 'before it was answered'));
+      return;
+    }
     this.#fail(call, new ShoalError('CANCELLED', 'The caller cancelled the request.'));
   }
 

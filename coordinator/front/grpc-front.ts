@@ -85,8 +85,7 @@ export class GrpcFront {
         underWay: this.#underWay,
       }) as UntypedServiceImplementation,
     );
-    const names = [oipServiceName, ...extraServices.map(({ name }) => name)];
-    this.#health = new GrpcHealth(['', ...names], () => service.ready());
+    this.#health = new GrpcHealth(['', oipServiceName], () => service.ready());
     this.#server.addService(this.#health.definition, this.#health.implementation);
     for (const { definition, implementation } of extraServices) this.#server.addService(definition, implementation);
     const described = Object.assign({}, oipPackage, healthPackage, ...extraServices.map((s) => s.packageDefinition));

@@ -5,6 +5,7 @@ import type { CallContext, InferOutcome, InferRequest } from '../../core/inferen
 import { parseInferBody, renderInferBody } from '../../platform/oip/json.js';
 import type { Logger } from '../../platform/telemetry/logger.js';
 import type { InferenceService, ServingObserver } from '../serving.js';
+import { callerHeader, callerName, traceparentHeader, validTraceparent } from './call-context.js';
 import { sendError } from './http-errors.js';
 import { receiptParameters, receiptText, timingHeader, timingParameter } from './timing-receipt.js';
 
@@ -68,8 +69,8 @@ function contextOf(call: InferCall, arrivedMs: number): CallContext {
     arrivedMs,
     // HTTP has no deadline of its own; the `timeout` parameter is admission's.
     deadlineMs: Number.POSITIVE_INFINITY,
-    traceparent: headerText(call, 'traceparent'),
-    caller: headerText(call, 'x-shoal-caller') || `${socket.remoteAddress}:${socket.remotePort}`,
+    traceparent: validTraceparent(headerText(call, traceparentHeader)),
+    caller: callerName(headerText(call, callerHeader), `${socket.remoteAddress}:${socket.remotePort}`),
   };
 }
 

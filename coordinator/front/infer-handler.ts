@@ -5,6 +5,7 @@ import { decodeInferRequest } from '../../platform/oip/request.js';
 import { encodeInferResponse } from '../../platform/oip/response.js';
 import type { Logger } from '../../platform/telemetry/logger.js';
 import type { InferenceService, ServingObserver } from '../serving.js';
+import { callerHeader, callerName, traceparentHeader, validTraceparent } from './call-context.js';
 import { grpcStatus } from './grpc-status.js';
 import { callerError } from './incident.js';
 import { receiptParameters, receiptText, timingHeader, timingParameter } from './timing-receipt.js';
@@ -71,8 +72,8 @@ function contextOf(call: ServerUnaryCall<Buffer, Buffer>, arrivedMs: number): Ca
   return {
     arrivedMs,
     deadlineMs: monotonicDeadline(call.getDeadline(), arrivedMs),
-    traceparent: textOf(call.metadata, 'traceparent'),
-    caller: textOf(call.metadata, 'x-shoal-caller') || call.getPeer(),
+    traceparent: validTraceparent(textOf(call.metadata, traceparentHeader)),
+    caller: callerName(textOf(call.metadata, callerHeader), call.getPeer()),
   };
 }
 

@@ -81,11 +81,13 @@ async function infer(server: string, model: string, options: InferOptions): Prom
   try {
     const [labels, metadata] = await signature(client, server, model, options);
     const inputs = metadata.inputs.map(tensorSpec);
-    const pieces = (options.input ?? []).map((written) => {
-      const argument = splitArgument(written, inputs, existsSync);
-      const content = readInputFile(argument.file);
-      return { argument: { ...argument, file: labelOf(argument.file) }, content };
-    });
+    const pieces = await Promise.all(
+      (options.input ?? []).map(async (written) => {
+        const argument = splitArgument(written, inputs, existsSync);
+        const content = await readInputFile(argument.file);
+        return { argument: { ...argument, file: labelOf(argument.file) }, content };
+      }),
+    );
     const image = { scale: options.scale, invert: options.invert ?? false };
     const requests = planRequests(inputs, pieces, image);
     if (options.printRequest) {

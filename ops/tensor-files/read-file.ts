@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { ShoalError } from '../../core/errors.js';
 import type { FileContent } from './file-tensor.js';
@@ -17,16 +17,22 @@ export const labelOf = (name: string): string => (name === standardInput ? 'stan
  * Reads a file of tensors or an image, by its ending; `-` is JSON from standard input.
  * @throws BAD_FILE
  */
-export function readInputFile(name: string): FileContent {
+export async function readInputFile(name: string): Promise<FileContent> {
   let bytes: Uint8Array;
   try {
-    bytes = readFileSync(name === standardInput ? 0 : name);
+    bytes = name === standardInput ? await readStandardInput() : await readFile(name);
   } catch (thrown) {
     const { code = '' } = thrown as NodeJS.ErrnoException;
     const why = code === 'ENOENT' ? 'does not exist' : code === 'EISDIR' ? 'is a folder' : `cannot be read (${code})`;
     throw new ShoalError('BAD_FILE', `The file ${name} ${why}.`, { cause: thrown });
   }
   return parseInputFile(name, bytes);
+}
+
+async function readStandardInput(): Promise<Uint8Array> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of process.stdin) chunks.push(chunk as Buffer);
+  return Buffer.concat(chunks);
 }
 
 /** As `readInputFile`, of bytes already read. */

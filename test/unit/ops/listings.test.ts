@@ -19,7 +19,16 @@ const spec = {
 };
 
 const versions: readonly ListedModelVersion[] = [
-  { model: 'magika', version: '2', state: 'ready', reason: '', workers: ['w1', 'w2'], queuedRows: 12, spec },
+  {
+    model: 'magika',
+    version: '2',
+    state: 'ready',
+    reason: '',
+    workers: ['w1', 'w2'],
+    queuedRows: 12,
+    queuedRequests: 3,
+    spec,
+  },
   {
     model: 'mnist',
     version: '1',
@@ -27,6 +36,7 @@ const versions: readonly ListedModelVersion[] = [
     reason: '',
     workers: ['w1'],
     queuedRows: 0,
+    queuedRequests: 0,
     spec: { ...spec, maxBatchSize: 0 },
   },
   {
@@ -36,6 +46,7 @@ const versions: readonly ListedModelVersion[] = [
     reason: 'Opset 1 is not supported.',
     workers: [],
     queuedRows: 0,
+    queuedRequests: 0,
     spec: null,
   },
 ];

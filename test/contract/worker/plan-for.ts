@@ -1,0 +1,26 @@
+import type { SessionSettings, VersionPlan } from '../../../worker/repository/version-plan.js';
+
+export const noSettings: SessionSettings = {
+  intraOpThreads: undefined,
+  interOpThreads: undefined,
+  graphOptimization: undefined,
+  provider: undefined,
+};
+
+/** What the repository says of a model file without config.pbtxt. */
+export const planFor = (modelPath: string, plan: Partial<VersionPlan> = {}): VersionPlan => ({
+  model: 'm',
+  version: '1',
+  modelPath,
+  platform: 'onnxruntime_onnx',
+  maxBatchSize: undefined,
+  inputs: [],
+  outputs: [],
+  maxQueueDelayUs: 0,
+  preferredRows: [],
+  instanceGroups: [],
+  session: noSettings,
+  labels: {},
+  warmup: [],
+  ...plan,
+});
