@@ -167,7 +167,12 @@ describe('banners', () => {
     const text = clusterBanner(running(states, '0.0.0.0:9001'), false, own, packageRoot);
     expect(text).toContain('1 model version ready so far.');
     expect(text).toContain('npx shoal infer mine --input FILE --server 127.0.0.1:9001');
-    expect(clusterBanner(running([]), false, own, packageRoot)).toContain('  no models yet');
+  });
+
+  test('a coordinator without workers says how to add one', () => {
+    const text = clusterBanner(running([], '0.0.0.0:8001'), true, settings, packageRoot);
+    expect(text).toContain('Shoal waits for workers with models.');
+    expect(text).toContain('  npx shoal worker --join 127.0.0.1:8001 --models DIR');
   });
 
   test('a worker says whom it serves', () => {
