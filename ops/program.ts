@@ -1,4 +1,5 @@
 import { Command } from 'commander';
+import { registerBench } from '../bench/command.js';
 import { softwareVersion } from '../platform/software-version.js';
 import { registerConfig } from './commands/config.js';
 import { registerCoordinator } from './commands/coordinator.js';
@@ -18,7 +19,8 @@ Examples:
   shoal config                                                 every setting and where it comes from
 
 Settings come from flags, SHOAL_* variables, a YAML file and defaults, in this order: see docs/SETTINGS.md.
-Exit codes: 0 well, 1 failed, 2 mistyped command or bad setting, 130 stopped with Ctrl-C.
+Exit codes: 0 well, 1 failed, 2 mistyped command or bad setting, 3 a benchmark that is not valid,
+130 stopped with Ctrl-C.
 SHOAL_DEBUG=1 adds the stack to an error.`;
 
 /** Columns of help when it is not written to a terminal. */
@@ -48,6 +50,7 @@ export function buildProgram(services: Services): Command {
   registerInfer(program);
   registerModels(program);
   registerWorkers(program);
+  registerBench(program);
   registerConfig(program);
   return program;
 }
