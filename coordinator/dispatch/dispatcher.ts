@@ -123,6 +123,7 @@ export class Dispatcher {
     }
     batch.span.end();
     const nowMs = this.#options.clock.nowMs();
+    this.#scheduler.answered(batch.laneKey, batch.rows, nowMs - batch.dispatchedMs, nowMs);
     const { timing } = result;
     for (let i = 0; i < batch.pieces.length; i++) {
       const piece = batch.pieces[i] as CallPiece;
