@@ -1,6 +1,6 @@
 import { type Datatype, elementBytes } from '../core/datatype.js';
 import { ShoalError } from '../core/errors.js';
-import { encodeHalf } from '../core/half-float.js';
+import { encodeBfloat16, encodeHalf } from '../core/half-float.js';
 import type { Random } from '../core/random.js';
 import { elementCount, shapeText, type Tensor, type TensorSpec } from '../core/tensor.js';
 
@@ -120,7 +120,7 @@ const writers: Readonly<Record<Datatype, Writer>> = {
   UINT64: eightBytes,
   INT64: eightBytes,
   FP16: (view, at, random) => view.setUint16(at, encodeHalf(real(random)), true),
-  BF16: (view, at, random) => view.setUint16(at, singleBits(real(random)) >>> 16, true),
+  BF16: (view, at, random) => view.setUint16(at, encodeBfloat16(real(random)), true),
   FP32: (view, at, random) => view.setFloat32(at, real(random), true),
   FP64: (view, at, random) => view.setFloat64(at, real(random), true),
   BYTES: (view, at, random) => {
