@@ -21,7 +21,7 @@ Examples:
   shoal config                                                 every setting and where it comes from
 
 Settings come from flags, SHOAL_* variables, a YAML file and defaults, in this order: see docs/SETTINGS.md.
-Exit codes: 0 well, 1 failed, 2 mistyped command or bad setting, 3 a benchmark that is not valid,
+Exit codes: 0 well, 1 failed, 2 mistyped command or bad setting, 3 measured but not to be believed (bench),
 130 stopped with Ctrl-C.
 SHOAL_DEBUG=1 adds the stack to an error.`;
 
