@@ -138,7 +138,13 @@ export class Dispatcher {
         instance: result.instance,
         attempt: piece.attempt,
       };
-      if (!call.deliver(piece, shares[i] ?? [], receipt)) continue;
+      const share = shares[i] ?? [];
+      const misfit = call.pieces.length > 1 ? call.misfit(share) : undefined;
+      if (misfit !== undefined) {
+        this.#fail(call, misfit);
+        continue;
+      }
+      if (!call.deliver(piece, share, receipt)) continue;
       call.span?.end();
       const latencyUs = (nowMs - call.context.arrivedMs) * 1000;
       this.#options.observer.answered(call.spec.model, call.spec.version, call.admitted.rows, latencyUs, receipt);
