@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { ListedWorker } from '../../platform/admin/listing.js';
 import { packageRoot } from '../../platform/package-root.js';
 import { eventually } from '../support/eventually.js';
-import { runShoal, ShoalProcess } from '../support/shoal-process.js';
+import { runShoal, ShoalCommand } from '../support/shoal-command.js';
 
 const inputs = (model: string, file: string): string => join('examples', 'inputs', model, file);
 
@@ -28,14 +28,14 @@ const isAlive = (pid: number): boolean => {
 };
 
 describe('a cluster on this machine, used from the command line', () => {
-  let cluster: ShoalProcess;
+  let cluster: ShoalCommand;
   let server: string;
   let http: string;
   const shoal = (...args: string[]) => runShoal(args, { environment: { SHOAL_SERVER: server } });
 
   beforeAll(async () => {
     const free = ['--grpc-port', '0', '--http-port', '0', '--metrics-port', '0'];
-    cluster = new ShoalProcess(['up', ...free, '--log-level', 'warn']);
+    cluster = new ShoalCommand(['up', ...free, '--log-level', 'warn']);
     await cluster.printed(/Ctrl-C drains and stops/);
     server = (await cluster.printed(/gRPC +(\S+)/))[1] ?? '';
     http = (await cluster.printed(/HTTP +(\S+)/))[1] ?? '';
@@ -191,7 +191,7 @@ describe('a cluster on this machine, used from the command line', () => {
     await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
     const address = silent.address();
     const port = typeof address === 'object' && address !== null ? address.port : 0;
-    const waiting = new ShoalProcess(['models', '--server', `127.0.0.1:${port}`]);
+    const waiting = new ShoalCommand(['models', '--server', `127.0.0.1:${port}`]);
     silent.once('connection', () => waiting.child.kill('SIGINT'));
     const { code, stdout, stderr } = await waiting.ended;
     silent.close();

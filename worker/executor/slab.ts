@@ -41,6 +41,9 @@ export function openSlab(folder: string): number {
   }
 }
 
+/** @throws as `openSlab`: better at the start, once, than for every version by itself. */
+export const checkSlabFolder = (folder: string): void => fs.closeSync(openSlab(folder));
+
 /** OUT_OF_SPACE when the failure is one of a full disk or quota, else undefined. */
 export function outOfSpace(thrown: unknown, folder: string, wantedBytes: number): ShoalError | undefined {
   const code = thrown instanceof Error && 'code' in thrown ? thrown.code : undefined;
