@@ -62,28 +62,29 @@ describe.each([
   });
 });
 
-describe.each([{ instances: 2 }, { instances: 1 }])('executors killed again and again, $instances at a time', ({
-  instances,
-}) => {
-  it('cost no request whose budget outlasts the kills', async () => {
-    // A batch that meets a second kill has used up its two attempts; here it may meet every one of them.
-    await start(instances, ['--max-attempts', '10', '--max-restarts', '1000']);
-    const load = new Load({ address: cluster.grpc, model: 'slow', callers: 16, timeoutMs: 10_000 });
-    await load.answered(100);
-    let kills = 0;
-    for await (const _ of ticks(300)) {
-      const pid = await victim('slow');
-      if (pid === undefined) continue;
-      process.kill(pid, 'SIGKILL');
-      if (++kills === 12) break;
-    }
-    await view.serving('slow', 1, instances);
-    await load.answered(100);
-    const ledger = await load.stop();
-    expect(ledger).toMatchObject({ failures: {}, wrong: [], sent: ledger.right });
-    await view.idle();
-    expect(await view.metric('nv_inference_request_success', 'model="slow"')).toBe(ledger.sent);
-    expect(await view.metric('shoal_executor_restarts_total', 'model="slow"')).toBe(kills);
-    expect(await view.restarts('slow')).toBe(kills);
-  });
-});
+describe.each([{ instances: 2 }, { instances: 1 }])(
+  'executors killed again and again, $instances at a time',
+  ({ instances }) => {
+    it('cost no request whose budget outlasts the kills', async () => {
+      // A batch that meets a second kill has used up its two attempts; here it may meet every one of them.
+      await start(instances, ['--max-attempts', '10', '--max-restarts', '1000']);
+      const load = new Load({ address: cluster.grpc, model: 'slow', callers: 16, timeoutMs: 10_000 });
+      await load.answered(100);
+      let kills = 0;
+      for await (const _ of ticks(300)) {
+        const pid = await victim('slow');
+        if (pid === undefined) continue;
+        process.kill(pid, 'SIGKILL');
+        if (++kills === 12) break;
+      }
+      await view.serving('slow', 1, instances);
+      await load.answered(100);
+      const ledger = await load.stop();
+      expect(ledger).toMatchObject({ failures: {}, wrong: [], sent: ledger.right });
+      await view.idle();
+      expect(await view.metric('nv_inference_request_success', 'model="slow"')).toBe(ledger.sent);
+      expect(await view.metric('shoal_executor_restarts_total', 'model="slow"')).toBe(kills);
+      expect(await view.restarts('slow')).toBe(kills);
+    });
+  },
+);

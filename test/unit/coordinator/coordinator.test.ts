@@ -310,6 +310,18 @@ describe('failures', () => {
     );
   });
 
+  it('says that a model does not exist only while a worker is there that could know', () => {
+    const message = request([1, 1], [1]);
+    const early = ask(message);
+    clock.advance(1);
+    expect(early.answers[0]).toMatchObject({ ok: false, error: { code: 'NO_WORKER', retryAfterMs: 1000 } });
+    expect(() => coordinator.describe('double', '')).toThrow(/no worker is connected/);
+    join({ statuses: [] });
+    const late = ask(message);
+    clock.advance(1);
+    expect(late.values()).toBe('MODEL_NOT_FOUND');
+  });
+
   it('refuses above the queue limit, with a time to retry', () => {
     join({ batchMs: 1000 });
     ask(request([1, 1], [0]));
