@@ -15,6 +15,8 @@ export class CallPiece extends Piece implements Traced {
   readonly deadlineMs: number;
   /** The batch it travels in; 0 while it waits. */
   batchId = 0;
+  /** How often a worker sent it back without having tried. */
+  refusals = 0;
   /** The rows' input bytes, one entry per input of the signature. */
   readonly inputs: readonly Uint8Array[];
   /** This piece's share of the outputs, once it was executed. */
