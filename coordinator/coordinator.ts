@@ -82,7 +82,7 @@ export class Coordinator implements InferenceService, AdminView {
     try {
       if (this.#draining)
         throw new ShoalError('DRAINING', 'This coordinator is shutting down and takes no new requests.');
-      ({ entry, spec } = this.#directory.resolve(request.model, request.version));
+      ({ entry, spec } = this.#resolve(request.model, request.version));
       version = entry.version;
       admitted = checkRequest(spec, request);
       deadlineMs = Math.min(context.deadlineMs, context.arrivedMs + timeoutMs(request.parameters));
@@ -118,7 +118,7 @@ export class Coordinator implements InferenceService, AdminView {
   }
 
   describe(model: string, version: string): { readonly spec: ModelSpec; readonly versions: readonly string[] } {
-    const { spec } = this.#directory.resolve(model, version);
+    const { spec } = this.#resolve(model, version);
     return { spec, versions: this.#directory.readyVersions(model) };
   }
 
@@ -151,6 +151,19 @@ export class Coordinator implements InferenceService, AdminView {
     for (const entry of this.#directory.all()) this.#dispatcher.failLane(entry.key, error);
     this.#dispatcher.failAll(error);
     this.fleet.close();
+  }
+
+  /** Without a single worker nobody can say that a model does not exist: callers shall try again, not give up. */
+  #resolve(model: string, version: string): { entry: VersionEntry; spec: ModelSpec } {
+    try {
+      return this.#directory.resolve(model, version);
+    } catch (thrown) {
+      const { code, message } = ShoalError.from(thrown);
+      if (code !== 'MODEL_NOT_FOUND' || this.fleet.anyConnected) throw thrown;
+      throw new ShoalError('NO_WORKER', `${message.slice(0, -1)}, and no worker is connected that could hold it.`, {
+        retryAfterMs: 1000,
+      });
+    }
   }
 
   #checkQueue(entry: VersionEntry, spec: ModelSpec, rows: number): void {

@@ -1,6 +1,6 @@
 import type { CancelTimer, Clock, Timers } from '../../core/clock.js';
 import { DeadlineHeap } from '../../core/deadline-heap.js';
-import { ShoalError } from '../../core/errors.js';
+import { type ErrorCode, ShoalError } from '../../core/errors.js';
 import type { TimingReceipt } from '../../core/inference.js';
 import type { BatchFailure, BatchResult, ToWorker } from '../../core/link.js';
 import { type BatchSpan, startBatchSpan } from '../../platform/telemetry/tracing.js';
@@ -30,6 +30,12 @@ interface InFlight {
   readonly dispatchedMs: number;
   readonly span: BatchSpan;
 }
+
+/** Said of a batch that never ran: the worker's news of its change and the batch met on their way. */
+const refusals: ReadonlySet<ErrorCode> = new Set(['MODEL_NOT_READY', 'DRAINING', 'QUEUE_FULL']);
+
+/** A worker that goes on offering room and refusing what comes is broken: its requests shall not go round for ever. */
+const maxRefusals = 16;
 
 /**
  * The shell around the scheduler: turns its decisions into batches on links, and results into answers.
@@ -138,7 +144,13 @@ export class Dispatcher {
         instance: result.instance,
         attempt: piece.attempt,
       };
-      if (!call.deliver(piece, shares[i] ?? [], receipt)) continue;
+      const share = shares[i] ?? [];
+      const misfit = call.pieces.length > 1 ? call.misfit(share) : undefined;
+      if (misfit !== undefined) {
+        this.#fail(call, misfit);
+        continue;
+      }
+      if (!call.deliver(piece, share, receipt)) continue;
       call.span?.end();
       const latencyUs = (nowMs - call.context.arrivedMs) * 1000;
       this.#options.observer.answered(call.spec.model, call.spec.version, call.admitted.rows, latencyUs, receipt);
@@ -174,10 +186,14 @@ export class Dispatcher {
     const again: CallPiece[] = [];
     // One request's values can make ONNX Runtime refuse a whole batch. Run apart, only the guilty one fails.
     const isolate = !retryable && error.code === 'EXECUTION_FAILED' && batch.pieces.length > 1;
+    // An attempt is one that may have reached an executor; refusals have a bound of their own.
+    const refused = refusals.has(error.code);
     for (const piece of batch.pieces) {
       if (piece.call.settled) continue;
-      if ((retryable || isolate) && piece.attempt < this.#options.maxAttempts && piece.deadlineMs > nowMs) {
-        piece.attempt++;
+      const may = refused ? piece.refusals < maxRefusals : piece.attempt < this.#options.maxAttempts;
+      if ((retryable || isolate) && may && piece.deadlineMs > nowMs) {
+        if (refused) piece.refusals++;
+        else piece.attempt++;
         if (isolate) piece.shapeKey = `alone:${batch.batchId}:${again.length}`;
         else piece.avoidWorker = batch.workerId;
         again.push(piece);

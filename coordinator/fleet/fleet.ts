@@ -78,6 +78,12 @@ export class Fleet {
     return this.#links.get(workerId)?.state === 'draining';
   }
 
+  /** Is any worker there that could tell what it holds? */
+  get anyConnected(): boolean {
+    for (const { state } of this.#links.values()) if (state === 'connected' || state === 'draining') return true;
+    return false;
+  }
+
   views(): WorkerView[] {
     const views = [...this.#links.values()].map((link) => ({
       workerId: link.workerId,

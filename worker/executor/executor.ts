@@ -64,6 +64,9 @@ interface Question {
 /** First byte of a slab's header when its batch was given up. */
 const givenUp = Uint8Array.of(1);
 
+/** A timer that fires so much too late tells of this process, not of the executor. Milliseconds. */
+const absenceMs = 100;
+
 /** A running executor process, as its worker holds it. */
 export class Executor {
   readonly name: string;
@@ -322,15 +325,23 @@ export class Executor {
   /** One timer serves all batches: when it fires early for the batch at the head, it is set again for the rest. */
   #startWatch(limitMs: number): void {
     this.#headSinceMs = this.#options.clock.nowMs();
-    this.#watchdog ??= this.#options.timers.after(limitMs, () => this.#watch(limitMs));
+    this.#watchdog ??= this.#watchFor(limitMs, limitMs);
   }
 
-  #watch(limitMs: number): void {
+  #watchFor(delayMs: number, limitMs: number): CancelTimer {
+    const dueMs = this.#options.clock.nowMs() + delayMs;
+    return this.#options.timers.after(delayMs, () => this.#watch(dueMs, limitMs));
+  }
+
+  #watch(dueMs: number, limitMs: number): void {
     this.#watchdog = undefined;
     if (this.#pending.length === 0 || this.#state === 'gone') return;
-    const leftMs = this.#headSinceMs + limitMs - this.#options.clock.nowMs();
+    const nowMs = this.#options.clock.nowMs();
+    // This process was stopped or stalled itself: the answer may lie unread in the pipe, so the count begins again.
+    if (nowMs - dueMs > absenceMs) this.#headSinceMs = nowMs;
+    const leftMs = this.#headSinceMs + limitMs - nowMs;
     if (leftMs > 0) {
-      this.#watchdog = this.#options.timers.after(leftMs, () => this.#watch(limitMs));
+      this.#watchdog = this.#watchFor(leftMs, limitMs);
       return;
     }
     this.kill(

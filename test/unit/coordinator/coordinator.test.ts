@@ -115,6 +115,25 @@ describe('batches', () => {
     expect(batches.map((batch) => batch.rows)).toEqual([4, 4, 2]);
   });
 
+  it('refuses to join parts whose outputs came back in different shapes', () => {
+    const worker = join();
+    worker.intercept = (batch) => ({
+      kind: 'result',
+      result: {
+        batchId: batch.batchId,
+        instance: '0',
+        outputs: [
+          { name: 'y', datatype: 'FP32', shape: [batch.rows, batch.rows], data: new Uint8Array(4 * batch.rows ** 2) },
+        ],
+        timing: { waitUs: 0, inputUs: 0, executeUs: 0, outputUs: 0 },
+      },
+    });
+    const call = ask(request([6, 1], [1, 2, 3, 4, 5, 6]));
+    clock.advance(50);
+    expect(call.values()).toBe('EXECUTION_FAILED');
+    expect(call.answers).toHaveLength(1);
+  });
+
   it('waits for company only as long as max_queue_delay allows', () => {
     const spec = doublingSpec({ batching: { maxQueueDelayUs: 5000, preferredRows: [] } });
     join({ statuses: [readyStatus(spec)] });
@@ -230,6 +249,26 @@ describe('failures', () => {
     expect(worker.executed).toHaveLength(2);
   });
 
+  it('counts no attempt when a worker sent the batch back untried, but does not ask for ever', () => {
+    const worker = join();
+    let refusals = 3;
+    worker.intercept = ({ batchId }) => {
+      if (refusals-- <= 0) return undefined;
+      const error = { code: 'MODEL_NOT_READY' as const, message: 'No instance is up.' };
+      return { kind: 'failure', failure: { batchId, error, retryable: true } };
+    };
+    const first = ask(request([1, 1], [1]));
+    clock.advance(100);
+    expect(first.values()).toEqual([3]);
+    expect(first.answers[0]).toMatchObject({ response: { receipt: { attempt: 1 } } });
+    refusals = Number.POSITIVE_INFINITY;
+    worker.executed.length = 0;
+    const second = ask(request([1, 1], [1]));
+    clock.advance(1000);
+    expect(second.values()).toBe('MODEL_NOT_READY');
+    expect(worker.executed).toHaveLength(17);
+  });
+
   it('runs the requests of a refused batch apart, so that only the guilty one fails', () => {
     const worker = join();
     worker.intercept = (batch) => {
@@ -288,6 +327,18 @@ describe('failures', () => {
     expect(JSON.stringify(next.answers[0]?.ok === false && next.answers[0].error.message)).toContain(
       'crashed five times',
     );
+  });
+
+  it('says that a model does not exist only while a worker is there that could know', () => {
+    const message = request([1, 1], [1]);
+    const early = ask(message);
+    clock.advance(1);
+    expect(early.answers[0]).toMatchObject({ ok: false, error: { code: 'NO_WORKER', retryAfterMs: 1000 } });
+    expect(() => coordinator.describe('double', '')).toThrow(/no worker is connected/);
+    join({ statuses: [] });
+    const late = ask(message);
+    clock.advance(1);
+    expect(late.values()).toBe('MODEL_NOT_FOUND');
   });
 
   it('refuses above the queue limit, with a time to retry', () => {
