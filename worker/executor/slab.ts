@@ -41,6 +41,24 @@ export function openSlab(folder: string): number {
   }
 }
 
+/** As much as a small batch takes. */
+const probeBytes = 64 * 1024;
+
+/**
+ * Whether slabs can be made in the folder and written to.
+ * @throws OUT_OF_SPACE, BAD_SETTING
+ */
+export function checkSlabDir(folder: string): void {
+  const fd = openSlab(folder);
+  try {
+    writeParts(fd, [new Uint8Array(probeBytes)], probeBytes, 0);
+  } catch (thrown) {
+    throw outOfSpace(thrown, folder, probeBytes) ?? thrown;
+  } finally {
+    fs.closeSync(fd);
+  }
+}
+
 /** OUT_OF_SPACE when the failure is one of a full disk or quota, else undefined. */
 export function outOfSpace(thrown: unknown, folder: string, wantedBytes: number): ShoalError | undefined {
   const code = thrown instanceof Error && 'code' in thrown ? thrown.code : undefined;

@@ -2,7 +2,7 @@
 // prints its process id and waits to be killed.
 import { systemClock } from '../../../dist/core/clock.js';
 import { Executor } from '../../../dist/worker/executor/executor.js';
-import { systemTimers } from '../../../dist/worker/system-timers.js';
+import { systemTimers } from '../../../dist/platform/timers.js';
 
 const [modelPath, busy, slabDir] = process.argv.slice(2);
 const executor = await Executor.start({
