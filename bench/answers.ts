@@ -1,4 +1,5 @@
 import type { Datatype } from '../core/datatype.js';
+import { decodeHalf } from '../core/half-float.js';
 import { shapeText, type Tensor } from '../core/tensor.js';
 import { decodeInferResponse } from '../platform/oip/response.js';
 
@@ -13,20 +14,10 @@ interface FloatReader {
  * sum in another order for another batch size. Another caller's rows are much further off.
  */
 const floats: Partial<Record<Datatype, FloatReader>> = {
-  FP16: { bytes: 2, tolerance: 1e-2, read: (view, at) => halfValue(view.getUint16(at, true)) },
+  FP16: { bytes: 2, tolerance: 1e-2, read: (view, at) => decodeHalf(view.getUint16(at, true)) },
   FP32: { bytes: 4, tolerance: 1e-3, read: (view, at) => view.getFloat32(at, true) },
   FP64: { bytes: 8, tolerance: 1e-6, read: (view, at) => view.getFloat64(at, true) },
 };
-
-/** The number whose IEEE 754 half-precision bits these are. */
-export function halfValue(bits: number): number {
-  const exponent = (bits >>> 10) & 0x1f;
-  const fraction = bits & 0x3ff;
-  const sign = bits & 0x8000 ? -1 : 1;
-  if (exponent === 0) return sign * fraction * 2 ** -24;
-  if (exponent === 31) return fraction === 0 ? sign * Number.POSITIVE_INFINITY : Number.NaN;
-  return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
-}
 
 /** Why a ModelInfer answer is not the expected one, in a sentence; undefined when it is. */
 export function compareAnswer(body: Uint8Array, expected: readonly Tensor[]): string | undefined {

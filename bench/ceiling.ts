@@ -17,6 +17,7 @@ export interface CeilingPoint {
 
 export interface Ceiling {
   readonly modelFile: string;
+  readonly intraOpThreads: number;
   readonly points: readonly CeilingPoint[];
   /** The batch size with the highest median of rows per second. */
   readonly best: CeilingPoint;
@@ -76,7 +77,10 @@ export async function runCeiling(job: CeilingJob, cpus: string, stop: AbortSigna
 }
 
 /** The samples of all runs as one; undefined when there are none. */
-export function combineCeiling(modelFile: string, samples: readonly CeilingSample[]): Ceiling | undefined {
+export function combineCeiling(
+  { modelFile, intraOpThreads }: Pick<CeilingJob, 'modelFile' | 'intraOpThreads'>,
+  samples: readonly CeilingSample[],
+): Ceiling | undefined {
   const sizes = [...new Set(samples.map((sample) => sample.batch))].sort((a, b) => a - b);
   const points = sizes.map((batch): CeilingPoint => {
     const same = samples.filter((sample) => sample.batch === batch);
@@ -85,5 +89,5 @@ export function combineCeiling(modelFile: string, samples: readonly CeilingSampl
     return { batch, rowsPerS: spread(same.map((sample) => sample.rowsPerS)), callUs: calls.summary() };
   });
   const best = points.toSorted((a, b) => b.rowsPerS.median - a.rowsPerS.median)[0];
-  return best === undefined ? undefined : { modelFile, points, best };
+  return best === undefined ? undefined : { modelFile, intraOpThreads, points, best };
 }

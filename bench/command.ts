@@ -68,7 +68,7 @@ export function registerBench(program: Command): void {
       const output = oneOf('--output', options.output, ['table', 'json']);
       const plan = compilePlan(model, options);
       const report = options.null
-        ? await withNullServer((server) => measure({ ...plan, target: { server, model: 'null', version: '' } }))
+        ? await withNullServer('', (server) => measure({ ...plan, target: { server, model: 'null', version: '' } }))
         : await measure(plan);
       const json = `${JSON.stringify(report, undefined, 2)}\n`;
       if (options.save !== undefined) save(options.save, json);

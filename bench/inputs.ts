@@ -1,5 +1,6 @@
 import { type Datatype, elementBytes } from '../core/datatype.js';
 import { ShoalError } from '../core/errors.js';
+import { encodeBfloat16, encodeHalf } from '../core/half-float.js';
 import type { Random } from '../core/random.js';
 import { elementCount, shapeText, type Tensor, type TensorSpec } from '../core/tensor.js';
 
@@ -118,8 +119,8 @@ const writers: Readonly<Record<Datatype, Writer>> = {
   INT32: fourBytes,
   UINT64: eightBytes,
   INT64: eightBytes,
-  FP16: (view, at, random) => view.setUint16(at, halfBits(real(random)), true),
-  BF16: (view, at, random) => view.setUint16(at, singleBits(real(random)) >>> 16, true),
+  FP16: (view, at, random) => view.setUint16(at, encodeHalf(real(random)), true),
+  BF16: (view, at, random) => view.setUint16(at, encodeBfloat16(real(random)), true),
   FP32: (view, at, random) => view.setFloat32(at, real(random), true),
   FP64: (view, at, random) => view.setFloat64(at, real(random), true),
   BYTES: (view, at, random) => {
@@ -127,19 +128,3 @@ const writers: Readonly<Record<Datatype, Writer>> = {
     for (let i = 0; i < 8; i++) view.setUint8(at + 4 + i, 97 + random.int(26));
   },
 };
-
-const scratch = new DataView(new ArrayBuffer(4));
-function singleBits(value: number): number {
-  scratch.setFloat32(0, value);
-  return scratch.getUint32(0);
-}
-
-/** IEEE 754 half precision, rounded toward zero; magnitudes below the smallest normal become zero. */
-export function halfBits(value: number): number {
-  const bits = singleBits(value);
-  const sign = (bits >>> 16) & 0x8000;
-  const exponent = ((bits >>> 23) & 0xff) - 112;
-  if (exponent <= 0) return sign;
-  if (exponent >= 31) return sign | 0x7c00;
-  return sign | (exponent << 10) | ((bits >>> 13) & 0x3ff);
-}

@@ -1,7 +1,7 @@
 /** Entry of a load process: makes one share of one run's load and says what it saw. Forked by `load-fleet.ts`. */
 import { performance } from 'node:perf_hooks';
 import { systemClock } from '../core/clock.js';
-import { ShoalError } from '../core/errors.js';
+import { invariant, ShoalError } from '../core/errors.js';
 import { compareAnswer } from './answers.js';
 import { InferCaller } from './infer-caller.js';
 import { LoadRun } from './load.js';
@@ -80,7 +80,7 @@ async function prepare(wanted: LoadJob): Promise<void> {
 }
 
 function start(): void {
-  if (job === undefined || caller === undefined) throw new Error('invariant broken: start comes after ready');
+  invariant(job !== undefined && caller !== undefined, 'start comes after ready');
   const started = makeRun(job, caller);
   run = started;
   started.start();

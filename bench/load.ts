@@ -1,4 +1,5 @@
 import { type CancelTimer, type Clock, type Timers, wallClockMs } from '../core/clock.js';
+import { invariant } from '../core/errors.js';
 import { seededRandom } from '../core/random.js';
 import { type Arrivals, poissonArrivals } from './arrivals.js';
 import type { LoadJob, Payload } from './plan.js';
@@ -166,7 +167,7 @@ export class LoadRun {
   #send(dueMs: number): void {
     const slot = this.#free.pop() ?? this.#newSlot();
     const payload = this.#job.payloads[this.#nextPayload];
-    if (payload === undefined) throw new Error('invariant broken: a load job has at least one payload');
+    invariant(payload !== undefined, 'a load job has at least one payload');
     this.#nextPayload = (this.#nextPayload + 1) % this.#job.payloads.length;
     slot.dueMs = dueMs;
     slot.payload = payload;

@@ -15,6 +15,8 @@ interface ProcessTimes {
   readonly comm: string;
   readonly parent: number;
   readonly cpuUs: number;
+  /** Of children that have ended and were waited for, theirs included. */
+  readonly endedChildrenCpuUs: number;
 }
 
 /** One line of /proc/PID/stat. The name stands in parentheses and may itself hold any character. */
@@ -25,6 +27,7 @@ export function parseProcStat(line: string): ProcessTimes {
     comm: line.slice(line.indexOf('(') + 1, nameEnd).trim(),
     parent: Number(fields[1]),
     cpuUs: (Number(fields[11]) + Number(fields[12])) * usPerTick,
+    endedChildrenCpuUs: (Number(fields[13]) + Number(fields[14])) * usPerTick,
   };
 }
 
@@ -52,6 +55,13 @@ export function processTree(pid: number): readonly number[] {
   for (let i = 0; i < tree.length; i++) tree.push(...(children.get(tree[i] ?? 0) ?? []));
   return tree;
 }
+
+/** CPU microseconds that a process and all it ever started, living or ended, have used. */
+export const treeCpuUs = (pid: number): number =>
+  processTree(pid).reduce((sum, one) => {
+    const seen = times(one);
+    return seen === undefined ? sum : sum + seen.cpuUs + seen.endedChildrenCpuUs;
+  }, 0);
 
 /** CPU microseconds per process, at one moment. */
 export type CpuSample = ReadonlyMap<string, ReadonlyMap<number, number>>;

@@ -1,4 +1,4 @@
-import { arch, availableParallelism, cpus, platform, release } from 'node:os';
+import { arch, cpus, platform, release } from 'node:os';
 import Table from 'cli-table3';
 import type { Ceiling } from './ceiling.js';
 import { countText, msText, percentText, spreadText } from './number-text.js';
@@ -43,7 +43,8 @@ export interface Machine {
 
 export const thisMachine = (): Machine => ({
   cpu: cpus()[0]?.model.trim() ?? 'unknown',
-  cores: availableParallelism(),
+  // All of them, whatever this process is pinned to.
+  cores: cpus().length,
   system: `${platform()} ${release()} ${arch()}`,
   node: process.version,
 });
@@ -62,6 +63,9 @@ export function reportText(report: BenchReport): string {
     pointsTable(report),
   ];
   if (report.ceiling !== undefined) lines.push(ceilingText(report.ceiling));
+  if (report.points.some((point) => (point.ceilingFraction ?? 0) > 1)) {
+    lines.push('More than 100 % of the ceiling: the server uses more threads or cores than it; see --ceiling-threads.');
+  }
   for (const point of report.points) {
     for (const [code, { count, first }] of Object.entries(point.errors)) {
       lines.push(`${loadText(point.load)}: ${count} × ${code}, the first: ${first}`);
@@ -121,7 +125,13 @@ const spins = (report: BenchReport, point: PointSummary): boolean =>
 
 function ceilingText(ceiling: Ceiling): string {
   const table = new Table({
-    head: ['bare ONNX Runtime, batch', 'rows/s', 'call p50 ms', 'call p99 ms', ''],
+    head: [
+      `bare ONNX Runtime (intra-op threads: ${ceiling.intraOpThreads}), batch`,
+      'rows/s',
+      'call p50 ms',
+      'call p99 ms',
+      '',
+    ],
     style: { head: [], border: [] },
   });
   for (const point of ceiling.points) {

@@ -99,7 +99,7 @@ export async function runSession(plan: SessionPlan, events: SessionEvents, stop:
   events.progressed(totalMs, totalMs, 'done');
 
   if (runs.size === 0) throw new ShoalError('CANCELLED', 'Stopped before anything was measured.');
-  const ceiling = plan.ceiling === undefined ? undefined : combineCeiling(plan.ceiling.modelFile, ceilingSamples);
+  const ceiling = plan.ceiling === undefined ? undefined : combineCeiling(plan.ceiling, ceilingSamples);
   const points = [...runs].map(([load, summaries]) => withFraction(summarisePoint(load, summaries), ceiling));
   return {
     tool: 'shoal bench',

@@ -139,7 +139,7 @@ export const errorKinds = {
     grpc: INVALID_ARGUMENT,
     http: 400,
     retryable: false,
-    advice: 'Inputs are .png, .npy, .pb (ONNX TensorProto) or .json files; `shoal infer --help` has examples.',
+    advice: '`shoal infer --help` tells which files can be sent.',
   },
   UNSUPPORTED: { grpc: UNIMPLEMENTED, http: 501, retryable: false, advice: 'This part of the protocol is not served.' },
   ROUTE_NOT_FOUND: {

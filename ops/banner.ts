@@ -38,7 +38,15 @@ function tryCommands(cluster: RunningCluster, settings: Settings, workingFolder:
   const grpc = dialable(cluster.grpcAddress);
   const http = dialable(cluster.httpAddress);
   const server = grpc === '127.0.0.1:8001' ? '' : ` --server ${grpc}`;
-  const ready = cluster.models().filter(({ state }) => state === 'ready');
+  const models = cluster.models();
+  if (models.length === 0) {
+    return [
+      `${shoal} worker --join ${grpc} --models DIR`,
+      `${shoal} workers${server}`,
+      `curl -s http://${http}/v2/health/ready -w '%{http_code}\\n'`,
+    ];
+  }
+  const ready = models.filter(({ state }) => state === 'ready');
   const isBundled = settings.models === bundledModels && ready.some(({ model }) => model === 'mnist');
   if (!isBundled) {
     const model = ready[0]?.model ?? 'MODEL';
@@ -68,7 +76,7 @@ export function clusterBanner(
   const models = cluster.models();
   return [
     '',
-    `Shoal serves: ${headline(models, isReady)}.`,
+    models.length === 0 ? 'Shoal waits for workers with models.' : `Shoal serves: ${headline(models, isReady)}.`,
     '',
     `  gRPC     ${cluster.grpcAddress}`,
     `  HTTP     http://${cluster.httpAddress}`,

@@ -3,6 +3,7 @@ import { ShoalError } from '../core/errors.js';
 import { newestFirst, type VersionStatus } from '../core/model.js';
 import type { Settings } from '../platform/settings/schema.js';
 import { softwareVersion } from '../platform/software-version.js';
+import { routeGrpcLogs } from '../platform/telemetry/grpc-logging.js';
 import { createLogger, type Logger } from '../platform/telemetry/logger.js';
 import { MetricsFront } from '../platform/telemetry/metrics-front.js';
 import { WorkerMetrics } from '../platform/telemetry/worker-metrics.js';
@@ -12,7 +13,11 @@ import type { ModelState, RunningCluster, RunningWorker } from './running-cluste
 
 /** The one place of the command line that knows the services: it wires settings to them. */
 
-const logOf = (settings: Settings): Logger => createLogger({ level: settings.logLevel, format: settings.logFormat });
+function logOf(settings: Settings): Logger {
+  const log = createLogger({ level: settings.logLevel, format: settings.logFormat });
+  routeGrpcLogs(log.child({ component: 'grpc-js' }));
+  return log;
+}
 
 const coordinatorOf = (settings: Settings, log: Logger): Promise<RunningCoordinator> =>
   startCoordinator({ ...settings, softwareVersion, log });

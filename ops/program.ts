@@ -1,4 +1,5 @@
-import { Command } from 'commander';
+import { Command, Help, type OutputConfiguration } from 'commander';
+import { registerBench } from '../bench/command.js';
 import { softwareVersion } from '../platform/software-version.js';
 import { registerConfig } from './commands/config.js';
 import { registerCoordinator } from './commands/coordinator.js';
@@ -8,17 +9,20 @@ import { registerUp } from './commands/up.js';
 import { registerWorker } from './commands/worker.js';
 import { registerWorkers } from './commands/workers.js';
 import type { StartCluster, StartWorker } from './running-cluster.js';
+import { settingsOf } from './setting-options.js';
 
 const notes = `
 Examples:
   shoal up                                                     serve the bundled examples on this machine
   shoal infer mnist --input examples/inputs/mnist/five.png     which digit is it?
   shoal models                                                 what is served, and what is not and why
+  shoal bench magika --concurrency 1,8,64                      how fast is it?
   shoal coordinator; shoal worker --join HOST:8001             the same by hand, on several machines
   shoal config                                                 every setting and where it comes from
 
 Settings come from flags, SHOAL_* variables, a YAML file and defaults, in this order: see docs/SETTINGS.md.
-Exit codes: 0 well, 1 failed, 2 mistyped command or bad setting, 130 stopped with Ctrl-C.
+Exit codes: 0 well, 1 failed, 2 mistyped command or bad setting, 3 measured but not to be believed (bench),
+130 stopped with Ctrl-C.
 SHOAL_DEBUG=1 adds the stack to an error.`;
 
 /** Columns of help when it is not written to a terminal. */
@@ -31,33 +35,58 @@ export interface Services {
   readonly startWorkerAlone: StartWorker;
 }
 
-/** The whole command line. Failures of commands reject `parseAsync`; the caller prints them. */
-export function buildProgram(services: Services): Command {
+/**
+ * The whole command line. Failures of commands reject `parseAsync`; the caller prints them.
+ * `output` says where help goes and how wide it is, where it should not be this process's terminal.
+ */
+export function buildProgram(services: Services, output: OutputConfiguration = {}): Command {
   const program = new Command('shoal')
     .description('An inference cluster for ONNX models that speaks the Open Inference Protocol.')
     .version(softwareVersion, '--version', 'print the version')
     .helpOption('-h, --help', 'show help')
     .helpCommand('help [COMMAND]', 'show help of a command')
     .enablePositionalOptions()
-    .configureHelp({ showGlobalOptions: false })
+    .configureHelp({
+      optionDescription(option) {
+        const { defaultValue } = option;
+        const isNothing = defaultValue === '' || defaultValue === false || Array.isArray(defaultValue);
+        return isNothing ? option.description : Help.prototype.optionDescription.call(this, option);
+      },
+    })
     .addHelpText('after', notes);
-  settle(program);
+  settle(program, output);
   registerUp(program, services.startCluster);
   registerCoordinator(program, services.startCoordinatorAlone);
   registerWorker(program, services.startWorkerAlone);
   registerInfer(program);
   registerModels(program);
   registerWorkers(program);
+  addBench(program);
   registerConfig(program);
   return program;
 }
 
 /** Must come before commands are added, which take these over. */
-function settle(program: Command): void {
+function settle(program: Command, output: OutputConfiguration): void {
   program.exitOverride().configureOutput({
     getOutHelpWidth: () => process.stdout.columns ?? helpColumns,
     getErrHelpWidth: () => process.stderr.columns ?? helpColumns,
     outputError: (text, write) => write(`${usageLine(text)}\n`),
+    ...output,
+  });
+}
+
+/** The harness stands on its own: what it shares with the other commands is put on from outside. */
+function addBench(program: Command): void {
+  registerBench(program);
+  const bench = program.commands.find((command) => command.name() === 'bench');
+  if (bench === undefined) return;
+  bench.summary('measure a server: throughput, latency, share of the ceiling');
+  const models = bench.options.find((option) => option.long === '--models');
+  if (models !== undefined) models.defaultValueDescription = 'the bundled examples';
+  bench.hook('preAction', (_, command) => {
+    const isOwn = command.getOptionValueSource('server') === 'cli';
+    if (!isOwn) command.setOptionValue('server', settingsOf(command, 'client').server);
   });
 }
 

@@ -27,8 +27,9 @@ export function sourcesOf(command: Command, role: Role): SettingSources {
   const options: Readonly<Record<string, unknown>> = command.opts();
   const flags: Record<string, string> = {};
   for (const name of settingNames) {
-    const value = options[name];
-    if (typeof value === 'string') flags[settingSchema[name].flag] = value;
+    const value = settingSchema[name].roles.includes(role) ? options[name] : undefined;
+    if (typeof value === 'string' && command.getOptionValueSource(name) === 'cli')
+      flags[settingSchema[name].flag] = value;
   }
   const config = typeof options.config === 'string' ? options.config : undefined;
   return gatherSources({ role, flags, config, bundledModels });

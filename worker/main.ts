@@ -1,9 +1,9 @@
 import { Server, ServerCredentials } from '@grpc/grpc-js';
 import { systemClock } from '../core/clock.js';
-import { ShoalError } from '../core/errors.js';
 import { serverOptions } from '../platform/grpc-options.js';
 import { linkImplementation, linkService } from '../platform/link/grpc-link.js';
 import { Announcer } from '../platform/link/registry.js';
+import { listenFailure } from '../platform/listen-failure.js';
 import type { Logger } from '../platform/telemetry/logger.js';
 import { systemTimers } from '../platform/timers.js';
 import { resolveSpec } from './repository/resolve-spec.js';
@@ -75,10 +75,7 @@ export async function openLink(worker: Worker, reach: Reach): Promise<ReachableW
     const address = `${host.includes(':') ? `[${host}]` : host}:${reach.linkPort}`;
     server.bindAsync(address, ServerCredentials.createInsecure(), (failure, port) => {
       if (failure === null) resolve(port);
-      else {
-        const sentence = `The worker cannot listen on ${address}: ${failure.message}. Choose another --link-port or --host.`;
-        reject(new ShoalError('BAD_SETTING', sentence, { cause: failure }));
-      }
+      else reject(listenFailure(failure, { host, port: reach.linkPort }, '--link-port'));
     });
   });
   const announcers = reach.join.map(

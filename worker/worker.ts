@@ -7,7 +7,7 @@ import { type VersionStatus, versionKey, type WorkerInfo } from '../core/model.j
 import { freshSeed, seededRandom } from '../core/random.js';
 import { type Device, deviceText, isGpu, parseDevices } from './executor/device.js';
 import { Executor } from './executor/executor.js';
-import { checkSlabDir, defaultSlabDir } from './executor/slab.js';
+import { checkSlabFolder, defaultSlabDir } from './executor/slab.js';
 import { WorkerSession } from './link-session.js';
 import { placeInstances } from './placement.js';
 import type { VersionPlan } from './repository/version-plan.js';
@@ -54,14 +54,14 @@ export interface WorkerOptions {
 const executorCloseGraceMs = 5_000;
 
 /**
- * Brings a worker up: checks its devices, reads its repositories and begins to load every version. Loads go on after
- * the promise has settled; a version that cannot be loaded is told in its status and never fails the worker.
- * @throws BAD_SETTING, PROVIDER_MISSING for devices that are not there; BAD_SETTING, OUT_OF_SPACE for a slab folder that
- * cannot be used
+ * Brings a worker up: checks its devices and its slab folder, reads its repositories and begins to load every version.
+ * Loads go on after the promise has settled; a version that cannot be loaded is told in its status and never fails the
+ * worker.
+ * @throws BAD_SETTING; PROVIDER_MISSING for devices that are not there; OUT_OF_SPACE for a slab folder that is full
  */
 export async function createWorker(options: WorkerOptions): Promise<Worker> {
   const devices = parseDevices(options.devices);
-  checkSlabDir(options.slabDir ?? defaultSlabDir());
+  checkSlabFolder(options.slabDir ?? defaultSlabDir());
   const worker = new Worker(options, devices);
   await worker.checkDevices();
   await worker.reload();

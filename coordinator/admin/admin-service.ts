@@ -29,7 +29,7 @@ export function adminGrpcService(view: AdminView, logger: Logger): GrpcService {
 }
 
 function listedVersion(version: VersionView): ListedModelVersion {
-  const { model, state, reason, workers, queuedRows, spec } = version;
+  const { model, state, reason, workers, queuedRows, queuedRequests, spec } = version;
   return {
     model,
     version: version.version,
@@ -37,6 +37,7 @@ function listedVersion(version: VersionView): ListedModelVersion {
     reason,
     workers,
     queuedRows,
+    queuedRequests,
     spec: spec === undefined ? null : listedSpec(spec),
   };
 }

@@ -122,9 +122,16 @@ function checkBytesTensor(model: string, input: Tensor): void {
   let at = 0;
   for (let i = 0; i < count; i++) {
     const next = skipBytesElements(data, at, 1);
-    if (!isUtf8(data.subarray(at + 4, next))) {
+    const element = data.subarray(at + 4, next);
+    if (!isUtf8(element)) {
       throw invalid(
         `input '${input.name}' of model '${model}' has an element (number ${i}) that is not UTF-8; ONNX strings are`,
+      );
+    }
+    // The Node binding hands strings over as C strings: what follows a NUL would be lost without a word.
+    if (element.includes(0)) {
+      throw invalid(
+        `input '${input.name}' of model '${model}' has an element (number ${i}) with a NUL character, where ONNX Runtime would cut it off`,
       );
     }
     at = next;

@@ -82,6 +82,7 @@ export function splitResult(result: BatchResult, pieces: readonly CallPiece[], r
     for (let i = 0; i < pieces.length; i++) {
       const count = (pieces[i] as CallPiece).rows;
       const to = endOfRows(output, from, count, rows);
+      invariant(to >= from, `output ${output.name} holds the bytes of all its rows`);
       (shares[i] as Tensor[]).push({
         name: output.name,
         datatype: output.datatype,

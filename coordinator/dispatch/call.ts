@@ -1,8 +1,7 @@
-import type { ShoalError } from '../../core/errors.js';
+import { ShoalError } from '../../core/errors.js';
 import type { CallContext, InferOutcome, InferRequest, TimingReceipt } from '../../core/inference.js';
 import type { ModelSpec } from '../../core/model.js';
-import type { ScatteredTensor, Tensor } from '../../core/tensor.js';
-import { skipBytesElements } from '../../core/tensor.js';
+import { type ScatteredTensor, shapeText, skipBytesElements, type Tensor } from '../../core/tensor.js';
 import type { RequestSpan, Traced } from '../../platform/telemetry/tracing.js';
 import type { AdmittedInputs } from '../admission/check-request.js';
 import { Piece } from '../scheduling/piece-queue.js';
@@ -90,8 +89,23 @@ export class Call {
     const reply = this.#reply;
     this.#reply = undefined;
     const { model, version } = this.spec;
-    reply({ ok: true, response: { model, version, id: this.id, outputs: this.#join(), receipt } });
+    const joined = this.pieces.length === 1 ? this.#whole(outputs) : this.#join();
+    reply({ ok: true, response: { model, version, id: this.id, outputs: joined, receipt } });
     return true;
+  }
+
+  /** Why the pieces delivered so far cannot be joined with `outputs`; undefined when they can. */
+  misfit(outputs: readonly Tensor[]): ShoalError | undefined {
+    const first = this.pieces.find((piece) => piece.outputs !== undefined)?.outputs ?? [];
+    for (const { name, shape } of first) {
+      const other = outputs.find((output) => output.name === name)?.shape ?? [];
+      if (shape.length === other.length && shape.every((dim, d) => d === 0 || dim === other[d])) continue;
+      return new ShoalError(
+        'EXECUTION_FAILED',
+        `Output '${name}' of model '${this.spec.model}' has shape ${shapeText(shape)} for one part of the request and ${shapeText(other)} for another: with at most ${this.spec.maxBatchSize} rows a batch they cannot be joined; send fewer rows.`,
+      );
+    }
+    return undefined;
   }
 
   /** Returns false when the call had its answer already. */
@@ -103,21 +117,28 @@ export class Call {
     return true;
   }
 
-  #join(): ScatteredTensor[] {
-    const first = this.pieces[0]?.outputs ?? [];
+  #whole(outputs: readonly Tensor[]): ScatteredTensor[] {
     return this.admitted.outputs.map((name) => {
-      const sample = first.find((output) => output.name === name) as Tensor;
-      const parts = this.pieces.map(
-        (piece) => piece.outputs?.find((output) => output.name === name)?.data ?? emptyBytes,
-      );
+      const { datatype, shape, data } = named(outputs, name);
+      return { name, datatype, shape, parts: [data], byteLength: data.length };
+    });
+  }
+
+  #join(): ScatteredTensor[] {
+    return this.admitted.outputs.map((name) => {
+      const shares = this.pieces.map((piece) => named(piece.outputs ?? [], name));
+      const { datatype, shape } = shares[0] as Tensor;
+      const parts = shares.map((share) => share.data);
       const byteLength = parts.reduce((sum, part) => sum + part.length, 0);
-      const shape = this.spec.maxBatchSize > 0 ? [this.admitted.rows, ...sample.shape.slice(1)] : sample.shape;
-      return { name, datatype: sample.datatype, shape, parts, byteLength };
+      return { name, datatype, shape: [this.admitted.rows, ...shape.slice(1)], parts, byteLength };
     });
   }
 }
 
-const emptyBytes = new Uint8Array(0);
+function named(outputs: readonly Tensor[], name: string): Tensor {
+  for (const output of outputs) if (output.name === name) return output;
+  throw new Error(`invariant broken: splitResult has checked that output ${name} is there`);
+}
 
 /** A call with more rows than a batch may hold is cut into pieces of at most `maxBatchSize`, in order. */
 function cut(call: Call): CallPiece[] {

@@ -129,6 +129,7 @@ export class Dispatcher {
     }
     batch.span.end();
     const nowMs = this.#options.clock.nowMs();
+    this.#scheduler.answered(batch.laneKey, batch.rows, nowMs - batch.dispatchedMs, nowMs);
     const { timing } = result;
     for (let i = 0; i < batch.pieces.length; i++) {
       const piece = batch.pieces[i] as CallPiece;
@@ -143,7 +144,13 @@ export class Dispatcher {
         instance: result.instance,
         attempt: piece.attempt,
       };
-      if (!call.deliver(piece, shares[i] ?? [], receipt)) continue;
+      const share = shares[i] ?? [];
+      const misfit = call.pieces.length > 1 ? call.misfit(share) : undefined;
+      if (misfit !== undefined) {
+        this.#fail(call, misfit);
+        continue;
+      }
+      if (!call.deliver(piece, share, receipt)) continue;
       call.span?.end();
       const latencyUs = (nowMs - call.context.arrivedMs) * 1000;
       this.#options.observer.answered(call.spec.model, call.spec.version, call.admitted.rows, latencyUs, receipt);

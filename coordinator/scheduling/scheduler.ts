@@ -2,6 +2,7 @@ import { DeadlineHeap } from '../../core/deadline-heap.js';
 import { invariant } from '../../core/errors.js';
 import { pickLeastOutstanding } from '../../loadbalancer/least-outstanding.js';
 import type { CloseReason } from '../serving.js';
+import { CompanyForecast } from './company-forecast.js';
 import { type Piece, PieceQueue } from './piece-queue.js';
 
 /** How pieces of one model version may be put together. */
@@ -43,6 +44,7 @@ class Lane {
   rule: LaneRule;
   readonly queues = new Map<string, PieceQueue>();
   readonly workers = new Map<string, Capacity>();
+  readonly forecast = new CompanyForecast();
   rows = 0;
   pieces = 0;
   lastPicked = '';
@@ -142,6 +144,7 @@ export class Scheduler<P extends Piece> {
     const lane = this.#lanes.get(key);
     invariant(lane !== undefined, `lane ${key} exists before pieces are put in it`);
     piece.enqueuedMs = nowMs;
+    lane.forecast.arrived(piece.rows, nowMs);
     this.#queueFor(lane, piece).push(piece);
     this.#added(lane, piece);
   }
@@ -163,6 +166,11 @@ export class Scheduler<P extends Piece> {
     if (lane === undefined || piece.queue === undefined) return false;
     this.#take(lane, piece.queue, piece);
     return true;
+  }
+
+  /** A batch was executed: its callers have their answers. `completed` gives the room back. */
+  answered(key: string, rows: number, tookMs: number, nowMs: number): void {
+    this.#lanes.get(key)?.forecast.completed(rows, tookMs, nowMs);
   }
 
   /** A batch sent to this worker was answered, failed or lost. */
@@ -215,7 +223,9 @@ export class Scheduler<P extends Piece> {
         const head = queue.head;
         if (head === undefined) continue;
         if (chosen?.head !== undefined && chosen.head.enqueuedMs <= head.enqueuedMs) continue;
-        const close = closeRule(lane.rule, queue, idle, nowMs);
+        // With another shape waiting too, the device has something to do while this one's company is on its way.
+        const forecast = lane.queues.size === 1 ? lane.forecast : undefined;
+        const close = closeRule(lane.rule, queue, idle, nowMs, forecast);
         if (close.reason !== undefined) {
           chosen = queue;
           chosenRows = close.rows;
@@ -302,15 +312,24 @@ type Close =
   | { readonly reason: CloseReason; readonly rows: number }
   | { readonly reason: undefined; readonly wakeAtMs: number };
 
-/** May this queue be closed into a batch now, at how many rows, and why? */
-export function closeRule(rule: LaneRule, queue: PieceQueue, idle: boolean, nowMs: number): Close {
+/** May this queue be closed into a batch now, at how many rows, and why? Without a forecast nobody is waited for. */
+export function closeRule(
+  rule: LaneRule,
+  queue: PieceQueue,
+  idle: boolean,
+  nowMs: number,
+  forecast: CompanyForecast | undefined,
+): Close {
   if (rule.maxRows === 0) {
     // One piece is a whole batch: it is always full.
     return { reason: 'unbatched', rows: 1 };
   }
   if (queue.rows >= rule.maxRows) return { reason: 'full', rows: rule.maxRows };
   if (!idle) return { reason: undefined, wakeAtMs: Number.POSITIVE_INFINITY };
-  if (rule.delayMs === 0) return { reason: 'idle', rows: queue.rows };
+  if (rule.delayMs === 0) {
+    const wakeAtMs = forecast === undefined ? nowMs : holdUntil(rule, queue, nowMs, forecast);
+    return wakeAtMs > nowMs ? { reason: undefined, wakeAtMs } : { reason: 'idle', rows: queue.rows };
+  }
   const dueMs = (queue.head?.enqueuedMs ?? nowMs) + rule.delayMs;
   if (nowMs >= dueMs) return { reason: 'delay', rows: queue.rows };
   for (let i = rule.preferredRows.length - 1; i >= 0; i--) {
@@ -318,4 +337,13 @@ export function closeRule(rule: LaneRule, queue: PieceQueue, idle: boolean, nowM
     if (queue.rows >= preferred) return { reason: 'preferred', rows: preferred };
   }
   return { reason: undefined, wakeAtMs: dueMs };
+}
+
+/** Until when a batch is held open for callers who are expected back; `nowMs` when holding it would not pay. */
+function holdUntil(rule: LaneRule, queue: PieceQueue, nowMs: number, forecast: CompanyForecast): number {
+  const { rows, returnMs, untilMs } = forecast.expect(nowMs);
+  if (rows === 0 || returnMs >= forecast.fixedMs) return nowMs;
+  const joined = Math.min(rule.maxRows, queue.rows + rows);
+  const lastStartMs = (queue.head?.deadlineMs ?? Number.POSITIVE_INFINITY) - 2 * forecast.batchMs(joined);
+  return Math.min(untilMs, lastStartMs);
 }

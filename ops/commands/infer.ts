@@ -15,7 +15,7 @@ import { type Classification, classify } from '../infer/classification.js';
 import { type PlannedRequest, planRequests, splitArgument } from '../infer/plan-requests.js';
 import { parseFactor, parseWhole } from '../option-values.js';
 import { addSettingOptions, settingsOf } from '../setting-options.js';
-import { readInputFile } from '../tensor-files/read-file.js';
+import { labelOf, readInputFile } from '../tensor-files/read-file.js';
 
 interface InferOptions {
   readonly input?: readonly string[];
@@ -81,10 +81,13 @@ async function infer(server: string, model: string, options: InferOptions): Prom
   try {
     const [labels, metadata] = await signature(client, server, model, options);
     const inputs = metadata.inputs.map(tensorSpec);
-    const pieces = (options.input ?? []).map((written) => {
-      const argument = splitArgument(written, inputs, existsSync);
-      return { argument, content: readInputFile(argument.file) };
-    });
+    const pieces = await Promise.all(
+      (options.input ?? []).map(async (written) => {
+        const argument = splitArgument(written, inputs, existsSync);
+        const content = await readInputFile(argument.file);
+        return { argument: { ...argument, file: labelOf(argument.file) }, content };
+      }),
+    );
     const image = { scale: options.scale, invert: options.invert ?? false };
     const requests = planRequests(inputs, pieces, image);
     if (options.printRequest) {

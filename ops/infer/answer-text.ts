@@ -48,7 +48,8 @@ export function timingLine(roundTripUs: number, receipt: ReceiptText | undefined
     `${durationText(inputUs + outputUs)} moving tensors`,
   ];
   const company = batchRows === 1 ? 'a batch of 1 row' : `a batch of ${batchRows} rows`;
-  const place = instance === '' ? worker : `${worker}, ${instance}`;
+  // An instance's name usually begins with its worker's.
+  const place = instance.startsWith(worker) ? instance : [worker, instance].filter((name) => name !== '').join(', ');
   const again = attempt > 1 ? `, at attempt ${attempt}` : '';
   return `answered in ${durationText(roundTripUs)}: ${steps.join(', ')}; ${company} on ${place}${again}`;
 }
@@ -56,6 +57,12 @@ export function timingLine(roundTripUs: number, receipt: ReceiptText | undefined
 const barWidth = 24;
 const rounded = (value: number): string =>
   Number.isInteger(value) && Math.abs(value) < 1e6 ? String(value) : String(Number(value.toPrecision(5)));
+
+/** With a fixed number of decimals where that shows the size, so that a column lines up. */
+const scoreText = (score: number): string => {
+  const size = Math.abs(score);
+  return size === 0 || (size >= 0.01 && size < 1e5) ? score.toFixed(3) : score.toExponential(2);
+};
 const percent = (probability: number): string => `${(probability * 100).toFixed(2)} %`;
 
 /** Best classes of every row as a table, with a bar for the probability. */
@@ -64,14 +71,14 @@ export function classificationText(found: Classification): string {
     const head = found.isProbability ? ['class', 'probability', ''] : ['class', 'score', 'probability', ''];
     const cells = row.map(({ label, score, probability }) => {
       const last = [percent(probability), bar(probability, barWidth)];
-      return found.isProbability ? [label, ...last] : [label, rounded(score), ...last];
+      return found.isProbability ? [label, ...last] : [label, scoreText(score), ...last];
     });
     const title = found.rows.length > 1 ? `row ${index}\n` : '';
     return title + columns(head, cells, found.isProbability ? [1] : [1, 2]);
   });
   const remark = found.isProbability
     ? ''
-    : `\n(${found.output} holds no probabilities; probability is the softmax of the score.)`;
+    : `\n(probability is the softmax of the score: ${found.output} holds no probabilities)`;
   return tables.join('\n\n') + remark;
 }
 

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { ShoalError } from '../../core/errors.js';
 import type { FileContent } from './file-tensor.js';
@@ -10,14 +10,17 @@ import { readTensorProto } from './tensor-proto.js';
 /** Standard input's name on the command line. */
 export const standardInput = '-';
 
+/** How a file is called in messages. */
+export const labelOf = (name: string): string => (name === standardInput ? 'standard input' : name);
+
 /**
  * Reads a file of tensors or an image, by its ending; `-` is JSON from standard input.
  * @throws BAD_FILE
  */
-export function readInputFile(name: string): FileContent {
+export async function readInputFile(name: string): Promise<FileContent> {
   let bytes: Uint8Array;
   try {
-    bytes = readFileSync(name === standardInput ? 0 : name);
+    bytes = name === standardInput ? await readStandardInput() : await readFile(name);
   } catch (thrown) {
     const { code = '' } = thrown as NodeJS.ErrnoException;
     const why = code === 'ENOENT' ? 'does not exist' : code === 'EISDIR' ? 'is a folder' : `cannot be read (${code})`;
@@ -26,9 +29,15 @@ export function readInputFile(name: string): FileContent {
   return parseInputFile(name, bytes);
 }
 
+async function readStandardInput(): Promise<Uint8Array> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of process.stdin) chunks.push(chunk as Buffer);
+  return Buffer.concat(chunks);
+}
+
 /** As `readInputFile`, of bytes already read. */
 export function parseInputFile(name: string, bytes: Uint8Array): FileContent {
-  const label = name === standardInput ? 'standard input' : name;
+  const label = labelOf(name);
   const ending = name === standardInput ? '.json' : path.extname(name).toLowerCase();
   switch (ending) {
     case '.png':

@@ -21,6 +21,7 @@ export interface ListedModelVersion {
   readonly reason: string;
   readonly workers: readonly string[];
   readonly queuedRows: number;
+  readonly queuedRequests: number;
   /** null until a session was made. */
   readonly spec: ListedSpec | null;
 }

@@ -74,7 +74,7 @@ export const settingSchema = {
     flag: 'data',
     kind: file('a folder', 'DIR'),
     roles: everywhere,
-    description: 'Folder for what must outlive a restart; made when it is missing.',
+    description: 'Folder for what must outlive a restart. This release keeps nothing there yet.',
     defaultValue: '.shoal',
   }),
   slabDir: setting({

@@ -38,6 +38,7 @@ export function createLogger(settings: LoggerSettings): Logger {
   const render = prettyFactory({
     colorize: settings.destination === undefined && isTerminal(),
     ignore: 'pid,component',
+    singleLine: true,
     messageFormat: '{if component}{component}: {end}{msg}',
     translateTime: 'SYS:HH:MM:ss.l',
   });

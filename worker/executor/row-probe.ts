@@ -1,4 +1,5 @@
 import type { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-node';
+import { decodeHalf } from '../../core/half-float.js';
 import { seededRandom } from '../../core/random.js';
 import { elementCount } from '../../core/tensor.js';
 import { tensorOver } from './ort-tensor.js';
@@ -22,23 +23,9 @@ const floorTolerance = 1e-5;
  */
 const sizeTolerance = 0.05;
 
-const halfToNumber = (bits: number): number => {
-  const exponent = (bits >> 10) & 31;
-  const mantissa = bits & 1023;
-  const size =
-    exponent === 31
-      ? mantissa === 0
-        ? Number.POSITIVE_INFINITY
-        : Number.NaN
-      : exponent === 0
-        ? mantissa * 2 ** -24
-        : (1 + mantissa / 1024) * 2 ** (exponent - 15);
-  return bits & 0x8000 ? -size : size;
-};
-
 function valuesOf(tensor: OrtTensor): Values {
   const { data } = tensor;
-  return tensor.type === 'float16' && data instanceof Uint16Array ? Array.from(data, halfToNumber) : (data as Values);
+  return tensor.type === 'float16' && data instanceof Uint16Array ? Array.from(data, decodeHalf) : (data as Values);
 }
 
 /**

@@ -45,10 +45,10 @@ export function openSlab(folder: string): number {
 const probeBytes = 64 * 1024;
 
 /**
- * Whether slabs can be made in the folder and written to.
+ * Whether slabs can be made in the folder and written to: better found at the start, once, than for every version.
  * @throws OUT_OF_SPACE, BAD_SETTING
  */
-export function checkSlabDir(folder: string): void {
+export function checkSlabFolder(folder: string): void {
   const fd = openSlab(folder);
   try {
     writeParts(fd, [new Uint8Array(probeBytes)], probeBytes, 0);

@@ -120,6 +120,7 @@ describe('admin', () => {
         queuedRows: 17,
         queuedRequests: 17,
         spec: {
+          labels: [],
           platform: 'onnxruntime_onnx',
           maxBatchSize: 8,
           inputs: echoSpec.inputs,

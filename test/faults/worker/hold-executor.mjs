@@ -1,8 +1,8 @@
 // Run by a test as a process of its own: starts an executor of the compiled product, makes it busy for a long time,
 // prints its process id and waits to be killed.
 import { systemClock } from '../../../dist/core/clock.js';
-import { Executor } from '../../../dist/worker/executor/executor.js';
 import { systemTimers } from '../../../dist/platform/timers.js';
+import { Executor } from '../../../dist/worker/executor/executor.js';
 
 const [modelPath, busy, slabDir] = process.argv.slice(2);
 const executor = await Executor.start({

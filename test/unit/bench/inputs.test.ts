@@ -1,6 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { halfValue } from '../../../bench/answers.js';
-import { halfBits, type InputChoices, makeInputs, planInputs, randomBytes } from '../../../bench/inputs.js';
+import { type InputChoices, makeInputs, planInputs, randomBytes } from '../../../bench/inputs.js';
 import { parseNpy } from '../../../bench/npy.js';
 import { type Datatype, elementBytes } from '../../../core/datatype.js';
 import { seededRandom } from '../../../core/random.js';
@@ -66,10 +65,6 @@ describe('random contents', () => {
     expect(singles.every((value) => value >= -1 && value <= 1)).toBe(true);
     const longs = new BigInt64Array(randomBytes('INT64', 1000, seededRandom(3)).buffer);
     expect(longs.every((value) => value >= 0n && value < 128n)).toBe(true);
-  });
-
-  test.each([0, 1, -1, 0.5, 0.333251953125, 65504])('half precision keeps %d', (value) => {
-    expect(halfValue(halfBits(value))).toBe(value);
   });
 });
 

@@ -32,7 +32,12 @@ function sample(batch: number, rowsPerS: number): CeilingSample {
 }
 
 const context = { load, pacing: 'spin', rows: 2, deadlineMs: undefined } as const;
-const ceiling = combineCeiling('m.onnx', [sample(1, 100), sample(8, 900), sample(1, 120), sample(8, 1100)]);
+const ceiling = combineCeiling({ modelFile: 'm.onnx', intraOpThreads: 1 }, [
+  sample(1, 100),
+  sample(8, 900),
+  sample(1, 120),
+  sample(8, 1100),
+]);
 const runs = [200, 100, 300].map((answers) => summariseRun(result(answers), context));
 const point = withFraction(summarisePoint(load, runs), ceiling);
 
@@ -90,6 +95,13 @@ test('the table says what was measured', () => {
   expect(text).toMatch(/concurrency 8 .* 200 \(100–300\) .* 400 \(200–600\) .* 4 .* 40\.0 % .* VALID/);
   expect(text).toMatch(/8 .* 1,000 \(900–1,100\) .* best/);
   expect(text.trimEnd().endsWith('VALID')).toBe(true);
+});
+
+test('a share of more than the whole is explained', () => {
+  const over = { ...report, points: [{ ...point, ceilingFraction: 1.35 }] };
+  expect(reportText(over)).toMatch(/135\.0 %/);
+  expect(reportText(over)).toMatch(/More than 100 % of the ceiling/);
+  expect(reportText(report)).not.toMatch(/More than 100 %/);
 });
 
 test('JSON of the report is whole', () => {

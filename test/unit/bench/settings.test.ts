@@ -91,7 +91,7 @@ describe('processes to watch', () => {
   });
 
   test('/proc/PID/stat is read past a name full of brackets and spaces', () => {
-    const line = '42 (a) b (c) ) S 7 42 42 0 -1 4194560 1 0 0 0 150 25 9 9 20 0 1 0 100 1 1';
-    expect(parseProcStat(line)).toEqual({ comm: 'a) b (c)', parent: 7, cpuUs: 1_750_000 });
+    const line = '42 (a) b (c) ) S 7 42 42 0 -1 4194560 1 0 0 0 150 25 9 10 20 0 1 0 100 1 1';
+    expect(parseProcStat(line)).toEqual({ comm: 'a) b (c)', parent: 7, cpuUs: 1_750_000, endedChildrenCpuUs: 190_000 });
   });
 });

@@ -115,6 +115,25 @@ describe('batches', () => {
     expect(batches.map((batch) => batch.rows)).toEqual([4, 4, 2]);
   });
 
+  it('refuses to join parts whose outputs came back in different shapes', () => {
+    const worker = join();
+    worker.intercept = (batch) => ({
+      kind: 'result',
+      result: {
+        batchId: batch.batchId,
+        instance: '0',
+        outputs: [
+          { name: 'y', datatype: 'FP32', shape: [batch.rows, batch.rows], data: new Uint8Array(4 * batch.rows ** 2) },
+        ],
+        timing: { waitUs: 0, inputUs: 0, executeUs: 0, outputUs: 0 },
+      },
+    });
+    const call = ask(request([6, 1], [1, 2, 3, 4, 5, 6]));
+    clock.advance(50);
+    expect(call.values()).toBe('EXECUTION_FAILED');
+    expect(call.answers).toHaveLength(1);
+  });
+
   it('waits for company only as long as max_queue_delay allows', () => {
     const spec = doublingSpec({ batching: { maxQueueDelayUs: 5000, preferredRows: [] } });
     join({ statuses: [readyStatus(spec)] });
