@@ -26,7 +26,7 @@ export interface WorkerSettings {
 
 /**
  * A worker with real clock, timers and repository, not yet reachable from outside this process.
- * @throws BAD_SETTING, PROVIDER_MISSING
+ * @throws BAD_SETTING, PROVIDER_MISSING, OUT_OF_SPACE
  */
 export function startWorker(settings: WorkerSettings): Promise<Worker> {
   const { log, repository, ...rest } = settings;

@@ -184,8 +184,9 @@ export class Dispatcher {
   #retryOrFail(batch: InFlight, error: ShoalError, retryable: boolean): void {
     const nowMs = this.#options.clock.nowMs();
     const again: CallPiece[] = [];
-    // One request's values can make ONNX Runtime refuse a whole batch. Run apart, only the guilty one fails.
-    const isolate = !retryable && error.code === 'EXECUTION_FAILED' && batch.pieces.length > 1;
+    // One request's values can make ONNX Runtime refuse a whole batch, or its size leave no room for the others'. Run
+    // apart, only the guilty one fails.
+    const isolate = (error.code === 'EXECUTION_FAILED' || error.code === 'OUT_OF_SPACE') && batch.pieces.length > 1;
     // An attempt is one that may have reached an executor; refusals have a bound of their own.
     const refused = refusals.has(error.code);
     for (const piece of batch.pieces) {

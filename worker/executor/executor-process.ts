@@ -84,12 +84,10 @@ export class ExecutorProcess {
     this.#child.kill('SIGKILL');
   }
 
-  inputFd(slot: number): number {
-    return this.#slabFds[2 * slot] ?? -1;
-  }
-
-  outputFd(slot: number): number {
-    return this.#slabFds[2 * slot + 1] ?? -1;
+  /** One pair for each slot; their descriptors are closed before `gone` is told. */
+  get slabs(): { readonly inputFd: number; readonly outputFd: number }[] {
+    const pairs = Array.from({ length: this.#slabFds.length / 2 }, (_, slot) => this.#slabFds.slice(2 * slot));
+    return pairs.map(([inputFd = -1, outputFd = -1]) => ({ inputFd, outputFd }));
   }
 
   #crash(code: number | null, signal: NodeJS.Signals | null): ShoalError {

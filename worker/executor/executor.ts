@@ -1,4 +1,3 @@
-import fs from 'node:fs';
 import { type CancelTimer, type Clock, machineNowUs, type Timers } from '../../core/clock.js';
 import { ShoalError } from '../../core/errors.js';
 import type { ScatteredTensor, Tensor } from '../../core/tensor.js';
@@ -13,8 +12,8 @@ import type {
   PrepareRequest,
   ToExecutor,
 } from './protocol.js';
-import { emptySlab, outOfSpace } from './slab.js';
-import { readOutputs, type SlabInput, writeInputs } from './slab-transfer.js';
+import type { SlabInput } from './slab-transfer.js';
+import { SlotSlabs } from './slot-slabs.js';
 
 export interface ExecutorOptions extends ProcessOptions {
   /** A batch that runs longer is taken for a hang: the process is killed. Milliseconds. */
@@ -61,9 +60,6 @@ interface Question {
   readonly fail: (error: ShoalError) => void;
 }
 
-/** First byte of a slab's header when its batch was given up. */
-const givenUp = Uint8Array.of(1);
-
 /** A timer that fires so much too late tells of this process, not of the executor. Milliseconds. */
 const absenceMs = 100;
 
@@ -75,7 +71,7 @@ export class Executor {
   readonly exited: Promise<ShoalError | undefined>;
   readonly #process: ExecutorProcess;
   readonly #options: ExecutorOptions;
-  readonly #freeSlots: number[];
+  readonly #slabs: SlotSlabs;
   readonly #pending: Pending[] = [];
   #questions: Question[] = [];
   #model: ObservedModel | undefined;
@@ -101,18 +97,21 @@ export class Executor {
     this.pid = process.pid;
     this.#process = process;
     this.#options = options;
-    this.#freeSlots = Array.from({ length: options.slots }, (_, slot) => options.slots - 1 - slot);
+    this.#slabs = new SlotSlabs(options.slabDir, process.slabs);
     this.exited = new Promise((resolve) => {
       process.listen(
         (message) => this.#receive(message),
-        (crash) => resolve(this.#onGone(crash)),
+        (crash) => {
+          this.#slabs.closed();
+          resolve(this.#onGone(crash));
+        },
       );
     });
   }
 
   /** Batches that can be handed over now. */
   get freeSlots(): number {
-    return this.#state === 'running' ? this.#freeSlots.length : 0;
+    return this.#state === 'running' ? this.#slabs.freeCount : 0;
   }
 
   /** Batches handed over and not answered. */
@@ -154,9 +153,9 @@ export class Executor {
    */
   run(work: ExecutorWork, done: (outcome: WorkOutcome) => void): number {
     const sequence = ++this.#sequence;
-    const slot = this.#freeSlots.pop();
+    const slot = this.#slabs.take();
     if (slot === undefined || this.#state !== 'running') {
-      if (slot !== undefined) this.#freeSlots.push(slot);
+      if (slot !== undefined) this.#slabs.giveBack(slot);
       const error = new ShoalError('INTERNAL', `The executor ${this.name} was given a batch while it could take none.`);
       queueMicrotask(() => done({ ok: false, error, reached: false }));
       return sequence;
@@ -165,7 +164,7 @@ export class Executor {
     let execution: Execution;
     try {
       const inputs = this.#placeable(work.inputs);
-      const { placements, byteLength } = writeInputs(this.#process.inputFd(slot), inputs);
+      const { placements, byteLength } = this.#slabs.write(slot, inputs);
       execution = {
         sequence,
         slot,
@@ -176,8 +175,8 @@ export class Executor {
         outputs: this.#outputIndices(work.outputs),
       };
     } catch (thrown) {
-      this.#freeSlots.push(slot);
-      const error = this.#writeError(thrown, slot, work);
+      this.#slabs.giveBack(slot);
+      const error = ShoalError.from(thrown);
       queueMicrotask(() => done({ ok: false, error, reached: false }));
       return sequence;
     }
@@ -193,7 +192,7 @@ export class Executor {
    */
   cancel(ticket: number): void {
     const pending = this.#pending.find((entry) => entry.sequence === ticket);
-    if (pending !== undefined) fs.writeSync(this.#process.inputFd(pending.slot), givenUp, 0, 1, 0);
+    if (pending !== undefined) this.#slabs.giveUp(pending.slot);
   }
 
   /** Ends the process, politely first; resolves when it is gone and its memory with it. */
@@ -247,7 +246,10 @@ export class Executor {
         break;
       case 'refused': {
         const error = new ShoalError(message.code, message.message);
-        this.#answer(message.sequence, () => ({ ok: false, error, reached: true }));
+        this.#answer(message.sequence, ({ slot }) => {
+          if (error.code === 'OUT_OF_SPACE') this.#slabs.makeRoom(slot);
+          return { ok: false, error, reached: true };
+        });
         break;
       }
       default:
@@ -263,7 +265,7 @@ export class Executor {
       return;
     }
     const result = outcome(pending);
-    this.#freeSlots.push(pending.slot);
+    this.#slabs.giveBack(pending.slot);
     // The next batch, if there is one, begins now; the running timer looks at this when it fires.
     this.#headSinceMs = this.#options.clock.nowMs();
     pending.done(result);
@@ -272,7 +274,7 @@ export class Executor {
   #readResult(pending: Pending, executed: Executed): WorkOutcome {
     const startUs = machineNowUs();
     try {
-      const outputs = readOutputs(this.#process.outputFd(pending.slot), executed, (index) => this.#outputName(index));
+      const outputs = this.#slabs.read(pending.slot, executed, (index) => this.#outputName(index));
       return {
         ok: true,
         outputs,
@@ -310,16 +312,6 @@ export class Executor {
       }
       return index;
     });
-  }
-
-  #writeError(thrown: unknown, slot: number, work: ExecutorWork): ShoalError {
-    let bytes = 0;
-    for (const tensor of work.inputs) bytes += tensor.byteLength;
-    const full = outOfSpace(thrown, this.#options.slabDir, bytes);
-    if (full === undefined) return ShoalError.from(thrown);
-    // What was written of it would keep the folder full for everybody else.
-    emptySlab(this.#process.inputFd(slot));
-    return full;
   }
 
   /** One timer serves all batches: when it fires early for the batch at the head, it is set again for the rest. */

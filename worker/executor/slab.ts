@@ -41,8 +41,23 @@ export function openSlab(folder: string): number {
   }
 }
 
-/** @throws as `openSlab`: better at the start, once, than for every version by itself. */
-export const checkSlabFolder = (folder: string): void => fs.closeSync(openSlab(folder));
+/** As much as a small batch takes. */
+const probeBytes = 64 * 1024;
+
+/**
+ * Whether slabs can be made in the folder and written to: better found at the start, once, than for every version.
+ * @throws OUT_OF_SPACE, BAD_SETTING
+ */
+export function checkSlabFolder(folder: string): void {
+  const fd = openSlab(folder);
+  try {
+    writeParts(fd, [new Uint8Array(probeBytes)], probeBytes, 0);
+  } catch (thrown) {
+    throw outOfSpace(thrown, folder, probeBytes) ?? thrown;
+  } finally {
+    fs.closeSync(fd);
+  }
+}
 
 /** OUT_OF_SPACE when the failure is one of a full disk or quota, else undefined. */
 export function outOfSpace(thrown: unknown, folder: string, wantedBytes: number): ShoalError | undefined {

@@ -28,4 +28,23 @@ export function childrenOf(pid: number): number[] {
 export const residentBytes = (pid: number): number =>
   1024 * Number(/^VmRSS:\s+(\d+)/m.exec(statusOf(pid) ?? '')?.[1] ?? 0);
 
+/** Address space in bytes. */
+export const addressSpaceBytes = (pid: number): number =>
+  1024 * Number(/^VmSize:\s+(\d+)/m.exec(statusOf(pid) ?? '')?.[1] ?? 0);
+
 export const openDescriptors = (pid: number): number => readdirSync(`/proc/${pid}/fd`).length;
+
+/** Kills a process that may be going already. */
+export function killIfThere(pid: number, signal: NodeJS.Signals = 'SIGKILL'): void {
+  if (isAlive(pid)) process.kill(pid, signal);
+}
+
+/** Its arguments; empty when it has just ended. */
+export function commandOf(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ');
+  } catch (thrown) {
+    if (statusOf(pid) === undefined) return '';
+    throw thrown;
+  }
+}

@@ -131,14 +131,15 @@ export class Service {
   }
 }
 
-const freePorts = ['--metrics-port', '0'];
-const freeDoors = [...freePorts, '--grpc-port', '0', '--http-port', '0'];
+const anyMetricsPort = ['--metrics-port', '0'];
+/** Free ports for all doors of a coordinator. */
+export const anyDoors = [...anyMetricsPort, '--grpc-port', '0', '--http-port', '0'];
 
 export const up = (models: string, args: readonly string[] = [], options: StartOptions = {}): Promise<Service> =>
-  Service.start(['up', '--models', models, ...freeDoors, ...args], options);
+  Service.start(['up', '--models', models, ...anyDoors, ...args], options);
 
 export const coordinator = (args: readonly string[] = [], options: StartOptions = {}): Promise<Service> =>
-  Service.start(['coordinator', '--host', '127.0.0.1', ...freeDoors, ...args], options);
+  Service.start(['coordinator', '--host', '127.0.0.1', ...anyDoors, ...args], options);
 
 export const worker = (
   join: string,
@@ -148,7 +149,7 @@ export const worker = (
   options: StartOptions = {},
 ): Promise<Service> => {
   const reach = ['--host', '127.0.0.1', '--join', join, '--worker-id', workerId, '--models', models];
-  return Service.start(['worker', ...reach, ...freePorts, ...args], options);
+  return Service.start(['worker', ...reach, ...anyMetricsPort, ...args], options);
 };
 
 /** Runs a client command of shoal to its end. Rejects when it fails. */
