@@ -69,7 +69,12 @@ export interface ReachableWorker {
  */
 export async function openLink(worker: Worker, reach: Reach): Promise<ReachableWorker> {
   const { host, log } = reach;
-  const server = new Server(serverOptions({ maxMessageBytes: reach.maxMessageBytes }));
+  const server = new Server({
+    ...serverOptions({ maxMessageBytes: reach.maxMessageBytes }),
+    // A coordinator's connection carries its link as long as it lives. What carries none was left over by a dial that
+    // was given up: grpc-js connects such a channel once more after it was closed, and then keeps it.
+    'grpc.max_connection_idle_ms': 5000,
+  });
   server.addService(linkService, linkImplementation(worker));
   const linkPort = await new Promise<number>((resolve, reject) => {
     const address = `${host.includes(':') ? `[${host}]` : host}:${reach.linkPort}`;

@@ -65,7 +65,12 @@ export class Announcer {
     timers: Timers;
     onChange: (reachable: boolean, reason: string) => void;
   }) {
-    this.#client = new Client(options.coordinator, credentials.createInsecure(), channelOptions());
+    this.#client = new Client(options.coordinator, credentials.createInsecure(), {
+      ...channelOptions(),
+      // grpc-js would wait for up to two minutes; a coordinator that is back has no workers until then.
+      'grpc.initial_reconnect_backoff_ms': 200,
+      'grpc.max_reconnect_backoff_ms': 2000,
+    });
     this.#request = { worker_id: options.workerId, address: options.address, leaving: false };
     this.#timers = options.timers;
     this.#onChange = options.onChange;
