@@ -248,8 +248,11 @@ test.each(['--help', 'help infer', 'up --help', '--version'])('shoal %s: exit 0'
 
 test('shoal bench measures the running cluster and verifies every answer', async () => {
   const short = ['--duration', '500ms', '--warmup', '100ms', '--runs', '1'];
-  const text = await said('bench', 'mnist', '--concurrency', '1,4', ...short, '--verify', '--output', 'json');
-  const { points } = JSON.parse(text) as { points: { load: object; runs: { good: number; errors: object }[] }[] };
+  const args = ['bench', 'mnist', '--concurrency', '1,4', ...short, '--verify', '--output', 'json'];
+  const { code, stdout } = await shoal(...args);
+  // 3: on a busy machine the harness may say that its own numbers are not to be trusted.
+  expect([0, 3]).toContain(code);
+  const { points } = JSON.parse(stdout) as { points: { load: object; runs: { good: number; errors: object }[] }[] };
   expect(points.map(({ load }) => load)).toEqual([1, 4].map((concurrency) => ({ kind: 'closed', concurrency })));
   for (const { runs } of points) {
     expect(runs[0]?.good).toBeGreaterThan(10);
