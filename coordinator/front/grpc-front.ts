@@ -1,24 +1,20 @@
-import {
-  Server,
-  ServerCredentials,
-  type ServiceDefinition,
-  type sendUnaryData,
-  type UntypedServiceImplementation,
-} from '@grpc/grpc-js';
+import { Server, type ServiceDefinition, type UntypedServiceImplementation } from '@grpc/grpc-js';
 import type { PackageDefinition } from '@grpc/proto-loader';
 import { ReflectionService } from '@grpc/reflection';
 import { type Clock, systemClock } from '../../core/clock.js';
 import { ShoalError } from '../../core/errors.js';
 import { defaultMaxMessageBytes, serverOptions } from '../../platform/grpc-options.js';
+import { type GrpcFallback, openGrpcFallback } from '../../platform/http2/grpc-fallback.js';
+import { GrpcUnaryServer } from '../../platform/http2/grpc-unary-server.js';
 import { type ListenAddress, listenFailure } from '../../platform/listen-failure.js';
-import { oipPackage, oipService } from '../../platform/oip/service.js';
+import { oipMethod, oipPackage, oipService } from '../../platform/oip/service.js';
 import type { Logger } from '../../platform/telemetry/logger.js';
 import type { InferenceService, ServingObserver } from '../serving.js';
 import { GrpcHealth, healthPackage } from './grpc-health.js';
-import { grpcStatus } from './grpc-status.js';
+import { unaryFailure } from './grpc-status.js';
+import { inferMethod, transportError } from './infer-method.js';
 import { oipHandlers } from './oip-handlers.js';
 import { OpenStreams } from './open-streams.js';
-import { lastWordsMs, settledWithin } from './settled-within.js';
 import { transportRefusals } from './transport-refusals.js';
 
 /** One more service for the same port. */
@@ -48,22 +44,24 @@ export const oipServiceName = 'inference.GRPCInferenceService';
 /**
  * The gRPC door: the Open Inference Protocol, grpc.health.v1, reflection, and what else it is given.
  * Serves from `start` until `drain`.
+ *
+ * One port, two servers. ModelInfer, the call that must be cheap, is served straight on HTTP/2
+ * (`platform/http2/`); all others are tunnelled to a grpc-js server in this process, which has no port of its own.
  */
 export class GrpcFront {
   readonly #options: GrpcFrontOptions;
   readonly #server: Server;
   readonly #health: GrpcHealth;
   readonly #streams = new OpenStreams();
-  readonly #underWay = new Set<sendUnaryData<Buffer>>();
+  #fallback: GrpcFallback | undefined;
+  #door: GrpcUnaryServer | undefined;
 
   constructor(options: GrpcFrontOptions) {
     this.#options = options;
-    const { service, logger, softwareVersion, observer, clock = systemClock } = options;
+    const { service, logger, softwareVersion, observer } = options;
     const extraServices = options.extraServices ?? [];
     this.#server = new Server({
       ...serverOptions({ maxMessageBytes: options.maxMessageBytes ?? defaultMaxMessageBytes }),
-      // An answer's size is the model's affair.
-      'grpc.max_send_message_length': -1,
       // Statistics nobody here reads, counted anew for every call.
       'grpc.enable_channelz': 0,
       interceptors: [
@@ -74,17 +72,8 @@ export class GrpcFront {
         this.#streams.interceptor,
       ],
     });
-    this.#server.addService(
-      oipService,
-      oipHandlers({
-        service,
-        logger,
-        softwareVersion,
-        observer,
-        clock,
-        underWay: this.#underWay,
-      }) as UntypedServiceImplementation,
-    );
+    const handlers: UntypedServiceImplementation = oipHandlers({ service, logger, softwareVersion });
+    this.#server.addService(oipService, handlers);
     this.#health = new GrpcHealth(['', oipServiceName], () => service.ready());
     this.#server.addService(this.#health.definition, this.#health.implementation);
     for (const { definition, implementation } of extraServices) this.#server.addService(definition, implementation);
@@ -93,15 +82,29 @@ export class GrpcFront {
   }
 
   /** @throws BAD_SETTING when the port cannot be had. */
-  start(): Promise<{ port: number }> {
-    const { host, port } = this.#options;
-    const address = host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
-    return new Promise((resolve, reject) => {
-      this.#server.bindAsync(address, ServerCredentials.createInsecure(), (failure, boundPort) => {
-        if (failure !== null) reject(listenFailure(failure, this.#options, '--grpc-port'));
-        else resolve({ port: boundPort });
-      });
+  async start(): Promise<{ port: number }> {
+    const { host, port, service, logger, observer, clock = systemClock } = this.#options;
+    this.#fallback = await openGrpcFallback(this.#server);
+    this.#door = new GrpcUnaryServer({
+      methods: new Map([[oipMethod.ModelInfer, inferMethod({ service, logger, observer, clock })]]),
+      fallback: this.#fallback.connect,
+      maxMessageBytes: this.#options.maxMessageBytes ?? defaultMaxMessageBytes,
+      clock,
+      onRefused: (refusal) => {
+        const error = transportError(refusal);
+        observer?.failed('', '', error.code, 0);
+        return unaryFailure(error);
+      },
+      onProtocolError: (peer, reason) => logger.warn({ peer, reason }, 'a caller broke the HTTP/2 protocol'),
+      closing: unaryFailure(new ShoalError('DRAINING', 'This coordinator shut down before the answer was ready.')),
     });
+    try {
+      return await this.#door.listen(port, host);
+    } catch (thrown) {
+      await this.#fallback.close();
+      this.#server.forceShutdown();
+      throw listenFailure(thrown, this.#options, '--grpc-port');
+    }
   }
 
   /**
@@ -109,21 +112,11 @@ export class GrpcFront {
    * then is answered DRAINING. Streams that may last for ever (health watches, reflection) end at once.
    */
   async drain(graceMs: number): Promise<void> {
-    const { logger } = this.#options;
     this.#health.end();
-    const closed = new Promise<void>((resolve) => {
-      this.#server.tryShutdown((failure) => {
-        if (failure !== undefined) logger.warn({ err: failure }, 'the gRPC server closed with an error');
-        resolve();
-      });
-    });
     this.#streams.endAll();
-    if (await settledWithin(closed, graceMs)) return;
-    const calls = [...this.#underWay];
-    logger.warn({ calls: calls.length, graceMs }, 'gRPC calls outlasted the grace period');
-    const status = grpcStatus(new ShoalError('DRAINING', 'This coordinator shut down before the answer was ready.'));
-    for (const callback of calls) callback(status);
-    // Destroying a session that is closing leaves its peer waiting for answers, so this is for peers that are gone.
-    if (!(await settledWithin(closed, lastWordsMs))) this.#server.forceShutdown();
+    const calls = (await this.#door?.drain(graceMs)) ?? 0;
+    if (calls > 0) this.#options.logger.warn({ calls, graceMs }, 'gRPC calls outlasted the grace period');
+    await this.#fallback?.close();
+    this.#server.forceShutdown();
   }
 }

@@ -1,5 +1,6 @@
 import { Metadata, type StatusObject } from '@grpc/grpc-js';
 import { ShoalError } from '../../core/errors.js';
+import type { UnaryFailure } from '../../platform/http2/unary-method.js';
 import { encodeStatusDetails, statusDetailsTrailer } from '../../platform/oip/error-details.js';
 
 /** Trailer that carries `ErrorCode`, for programs that do not read google.rpc details. */
@@ -21,12 +22,23 @@ function shortened(text: string): string {
 }
 
 /** What a call that failed ends with: status, sentence, `shoal-error` and google.rpc details. */
+export function unaryFailure(error: ShoalError): UnaryFailure {
+  return {
+    status: error.kind.grpc,
+    message: errorSentence(error),
+    trailers: [
+      [errorTrailer, error.code],
+      [statusDetailsTrailer, encodeStatusDetails(headerSized(error))],
+    ],
+  };
+}
+
+/** The same for grpc-js. */
 export function grpcStatus(error: ShoalError): StatusObject {
-  const details = errorSentence(error);
+  const { status, message, trailers = [] } = unaryFailure(error);
   const metadata = new Metadata();
-  metadata.set(errorTrailer, error.code);
-  metadata.set(statusDetailsTrailer, encodeStatusDetails(headerSized(error)));
-  return { code: error.kind.grpc, details, metadata };
+  for (const [name, value] of trailers) metadata.set(name, typeof value === 'string' ? value : Buffer.from(value));
+  return { code: status, details: message, metadata };
 }
 
 function headerSized(error: ShoalError): ShoalError {

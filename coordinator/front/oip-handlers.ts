@@ -12,11 +12,14 @@ import type { Logger } from '../../platform/telemetry/logger.js';
 import type { InferenceService } from '../serving.js';
 import { grpcStatus } from './grpc-status.js';
 import { callerError } from './incident.js';
-import { type InferHandlerParts, inferHandler } from './infer-handler.js';
 import { modelMetadata, serverMetadata } from './oip-metadata.js';
 
-/** Every method of `inference.GRPCInferenceService`. */
-export function oipHandlers(parts: InferHandlerParts & { readonly softwareVersion: string }) {
+/** Every method of `inference.GRPCInferenceService` but ModelInfer, which has a door of its own (`infer-method.ts`). */
+export function oipHandlers(parts: {
+  readonly service: InferenceService;
+  readonly logger: Logger;
+  readonly softwareVersion: string;
+}) {
   const { service, logger, softwareVersion } = parts;
   return {
     ServerLive: answering<EmptyMessage, ServerLiveResponse>(logger, () => ({ live: true })),
@@ -29,7 +32,6 @@ export function oipHandlers(parts: InferHandlerParts & { readonly softwareVersio
       const { spec, versions } = service.describe(name, version);
       return modelMetadata(spec, versions);
     }),
-    ModelInfer: inferHandler(parts),
   } satisfies UntypedServiceImplementation;
 }
 

@@ -26,6 +26,8 @@ export interface GrpcUnaryServerOptions {
   readonly maxConnections?: number;
   /** A caller broke the protocol or a limit, and its connection ends; the reason is a sentence and a code's name. */
   readonly onProtocolError?: (peer: string, reason: string) => void;
+  /** Puts this server's own refusals of a call (too large, no message, not unpacked) into other words. */
+  readonly onRefused?: (failure: UnaryFailure) => UnaryFailure;
   /** What a call is answered whose method threw. Default: INTERNAL, and no word of the reason. */
   readonly onMethodError?: (thrown: unknown) => UnaryFailure;
   /** What calls are answered that outlast a drain. Default: UNAVAILABLE. */
@@ -69,6 +71,7 @@ export class GrpcUnaryServer {
       maxMessageBytes: options.maxMessageBytes,
       maxUnfinishedBytes: this.#limits.maxUnfinishedBytes,
       inflation: new Inflation(options.maxMessageBytes),
+      refused: options.onRefused ?? ((failure) => failure),
       thrown: options.onMethodError ?? (() => ({ status: GrpcStatus.INTERNAL, message: 'The method failed.' })),
       closing: options.closing ?? {
         status: GrpcStatus.UNAVAILABLE,
@@ -127,18 +130,22 @@ export class GrpcUnaryServer {
   /**
    * Takes no new connections, tells callers with GOAWAY to open nothing more here, waits up to `graceMs` for calls to
    * be answered, answers the rest with `closing`, and closes.
+   * @returns how many calls outlasted the grace period
    */
-  async drain(graceMs: number): Promise<void> {
+  async drain(graceMs: number): Promise<number> {
     this.#isDraining = true;
     if (this.#server.listening) this.#server.close();
     for (const connection of [...this.#connections]) connection.drain();
+    let late = 0;
     if (!(await this.#emptyWithin(graceMs))) {
+      late = this.streamCount;
       for (const connection of [...this.#connections]) connection.cut();
       if (!(await this.#emptyWithin(lastWordsMs))) {
         for (const connection of [...this.#connections]) connection.destroy();
       }
     }
     this.#stopSweep?.();
+    return late;
   }
 
   #emptyWithin(ms: number): Promise<boolean> {

@@ -76,7 +76,7 @@ const noBytes = Buffer.alloc(0);
 
 export const tooLarge = (bytes: number, maxBytes: number): UnaryFailure => ({
   status: GrpcStatus.RESOURCE_EXHAUSTED,
-  message: `The request message has ${bytes} bytes, more than the ${maxBytes} allowed.`,
+  message: `The request message has ${bytes} bytes; at most ${maxBytes} are accepted.`,
 });
 
 export const secondMessage: UnaryFailure = {

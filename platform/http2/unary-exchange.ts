@@ -12,6 +12,8 @@ export interface ExchangeParts {
   readonly maxMessageBytes: number;
   readonly maxUnfinishedBytes: number;
   readonly inflation: Inflation;
+  /** Puts the server's own refusals (too large, no message, not unpacked) into its owner's words. */
+  readonly refused: (failure: UnaryFailure) => UnaryFailure;
   /** What a call is answered whose method threw. */
   readonly thrown: (thrown: unknown) => UnaryFailure;
   /** What a call is answered that outlasts the server. */
@@ -74,7 +76,7 @@ export class UnaryExchange implements StreamConsumer, UnaryCall, UnaryReply {
       this.#isCompressed = bytes[start] !== 0;
       this.#message = bytes.subarray(start + prefixBytes, end);
     } else if (this.#message !== undefined) {
-      this.fail(secondMessage);
+      this.#refuse(secondMessage);
     } else {
       this.#gather(bytes, start, end);
     }
@@ -90,7 +92,7 @@ export class UnaryExchange implements StreamConsumer, UnaryCall, UnaryReply {
       this.#dropGathered();
     }
     if (this.#message === undefined) {
-      this.fail(gatherer === undefined || gatherer.isEmpty ? noMessage : cutOff);
+      this.#refuse(gatherer === undefined || gatherer.isEmpty ? noMessage : cutOff);
       return;
     }
     this.#phase = 'calling';
@@ -151,6 +153,10 @@ export class UnaryExchange implements StreamConsumer, UnaryCall, UnaryReply {
     if (!stream.isRemoteEnded) stream.reset(ErrorCode.NO_ERROR);
   }
 
+  #refuse(failure: UnaryFailure): void {
+    this.fail(this.#parts.refused(failure));
+  }
+
   #done(): void {
     this.#phase = 'done';
     this.#message = undefined;
@@ -170,9 +176,9 @@ export class UnaryExchange implements StreamConsumer, UnaryCall, UnaryReply {
       failure = { status: GrpcStatus.RESOURCE_EXHAUSTED, message: `There is no room for the message: ${thrown}.` };
     }
     streams.unfinishedBytes += this.#gatherer.heldBytes - before;
-    if (failure !== undefined) this.fail(failure);
+    if (failure !== undefined) this.#refuse(failure);
     else if (streams.unfinishedBytes > maxUnfinishedBytes) {
-      this.fail({
+      this.#refuse({
         status: GrpcStatus.RESOURCE_EXHAUSTED,
         message: `This connection has more than ${maxUnfinishedBytes} bytes of unfinished messages under way.`,
       });
@@ -188,7 +194,7 @@ export class UnaryExchange implements StreamConsumer, UnaryCall, UnaryReply {
   #inflate(message: Buffer): void {
     const encoding = this.#head.grpcEncoding ?? 'identity';
     if (encoding === 'identity') {
-      this.fail({
+      this.#refuse({
         status: GrpcStatus.INTERNAL,
         message: 'The request message is compressed, and no grpc-encoding says how.',
       });
@@ -201,11 +207,11 @@ export class UnaryExchange implements StreamConsumer, UnaryCall, UnaryReply {
           if (this.#phase !== 'calling') return;
           this.#message = inflated;
           if (failure === undefined) this.#call();
-          else this.fail(failure);
+          else this.#refuse(failure);
         },
       );
     } else {
-      this.fail({
+      this.#refuse({
         status: GrpcStatus.UNIMPLEMENTED,
         message: `The request message is compressed with "${encoding}"; ${acceptedEncodings} are understood.`,
         trailers: [['grpc-accept-encoding', acceptedEncodings]],
