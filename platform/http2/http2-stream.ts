@@ -1,7 +1,31 @@
 import type { HeaderField } from './header-field.js';
 import { ErrorCode } from './protocol.js';
-import type { Sending } from './sending.js';
-import type { Streams } from './streams.js';
+
+/** The connection, as far as a stream needs it. */
+export interface StreamOwner {
+  /** `address:port` of the caller. */
+  readonly peer: string;
+  /** When the present or last read began. */
+  readonly nowMs: number;
+  /** Request bytes held for messages that are not whole yet, of all streams. */
+  unfinishedBytes: number;
+  reset(stream: Http2Stream, code: number): void;
+  credit(stream: Http2Stream, bytes: number): void;
+}
+
+/** The sending half of the connection. */
+export interface StreamSender {
+  /** The peer's window for a new stream. */
+  readonly initialWindow: number;
+  headers(stream: Http2Stream, block: Uint8Array, isEnd: boolean): void;
+  data(
+    stream: Http2Stream,
+    prefix: Uint8Array | undefined,
+    pieces: readonly Uint8Array[],
+    bytes: number,
+    isEnd: boolean,
+  ): void;
+}
 
 /** What becomes of a request's bytes. One per stream, made when its headers have come. */
 export interface StreamConsumer {
@@ -33,8 +57,8 @@ export interface Unsent {
 
 /** One stream, as the connection and the consumer see it. */
 export class Http2Stream {
-  readonly streams: Streams;
-  readonly #sending: Sending;
+  readonly owner: StreamOwner;
+  readonly #sender: StreamSender;
   readonly id: number;
   /** When its headers came. */
   readonly openedMs: number;
@@ -53,33 +77,33 @@ export class Http2Stream {
   isClosed = false;
   unsent: Unsent | undefined;
 
-  constructor(streams: Streams, sending: Sending, id: number, receiveWindow: number) {
-    this.streams = streams;
-    this.#sending = sending;
+  constructor(owner: StreamOwner, sender: StreamSender, id: number, receiveWindow: number) {
+    this.owner = owner;
+    this.#sender = sender;
     this.id = id;
-    this.openedMs = streams.nowMs;
-    this.sendWindow = sending.initialWindow;
+    this.openedMs = owner.nowMs;
+    this.sendWindow = sender.initialWindow;
     this.receiveWindow = receiveWindow;
   }
 
   /** Response headers, or trailers when `isEnd`: a block of `HeaderBlock`, copied. */
   headers(block: Uint8Array, isEnd: boolean): void {
-    if (!this.isClosed) this.#sending.headers(this, block, isEnd);
+    if (!this.isClosed) this.#sender.headers(this, block, isEnd);
   }
 
   /** Body bytes: `prefix` is copied, `pieces` of `bytes` bytes in all must not change until sent. */
   data(prefix: Uint8Array | undefined, pieces: readonly Uint8Array[], bytes: number, isEnd: boolean): void {
-    if (!this.isClosed) this.#sending.data(this, prefix, pieces, bytes, isEnd);
+    if (!this.isClosed) this.#sender.data(this, prefix, pieces, bytes, isEnd);
   }
 
   /** Gives the stream up; the consumer is not called any more. */
   reset(code: number): void {
-    this.streams.reset(this, code);
+    this.owner.reset(this, code);
   }
 
   /** Lets the caller send `bytes` more. */
   credit(bytes: number): void {
-    this.streams.credit(this, bytes);
+    this.owner.credit(this, bytes);
   }
 
   /**

@@ -1,4 +1,4 @@
-import type { Http2Stream, Unsent } from './http2-stream.js';
+import type { Http2Stream, StreamSender, Unsent } from './http2-stream.js';
 import type { Outbox } from './outbox.js';
 import { defaultMaxFrameBytes, defaultWindowBytes, FrameFlag, FrameType, maxWindowBytes } from './protocol.js';
 
@@ -13,7 +13,7 @@ const keptPieces = 64;
  * The sending half of a connection: cuts answers into frames within the peer's windows (RFC 9113, section 5.2).
  * What does not fit waits per stream; streams whose own window is open take turns at the connection's.
  */
-export class Sending {
+export class Sending implements StreamSender {
   readonly #outbox: Outbox;
   readonly #onEnd: (stream: Http2Stream) => void;
   /** Streams with bytes to send and an open window of their own. */

@@ -30,7 +30,7 @@ export class StreamTunnel {
   open(stream: Http2Stream, head: RequestHead): StreamConsumer {
     const passage = new Passage(stream);
     try {
-      const headers = requestHeaders(head.fields, stream.streams.peer);
+      const headers = requestHeaders(head.fields, stream.owner.peer);
       passage.begin(this.#connected().request(headers, { endStream: stream.isRemoteEnded }));
     } catch {
       // Headers that node refuses, or a server that cannot be reached: the caller is told, and serving goes on.
@@ -54,7 +54,10 @@ export class StreamTunnel {
     const forget = (): void => {
       if (this.#session === session) this.#session = undefined;
     };
-    session.on('connect', () => session.setLocalWindowSize(windowBytes * 4));
+    session.on('connect', () => {
+      // Node says 'connect' even where the session has been destroyed meanwhile.
+      if (!session.destroyed) session.setLocalWindowSize(windowBytes * 4);
+    });
     // The streams of the session end with it, each with its own events; the next stream finds a new session.
     for (const event of ['error', 'goaway', 'close']) session.on(event, forget);
     this.#session = session;

@@ -1,6 +1,6 @@
 import type { Clock } from '../../core/clock.js';
 import type { FrameWriter } from './frame-writer.js';
-import { Http2Stream, type StreamConsumer } from './http2-stream.js';
+import { Http2Stream, type StreamConsumer, type StreamOwner } from './http2-stream.js';
 import { type ConnectionLimits, RateLimit } from './limits.js';
 import { broken, ConnectionError, defaultWindowBytes, ErrorCode, maxStreamId } from './protocol.js';
 import type { RequestHead } from './request-head.js';
@@ -24,7 +24,7 @@ export interface StreamsParts {
 const maxOverHere = 1024;
 
 /** The streams of one connection: their states (RFC 9113, section 5.1) and their receiving windows. */
-export class Streams {
+export class Streams implements StreamOwner {
   readonly peer: string;
   /** When the present or last read began. */
   nowMs: number;

@@ -53,11 +53,11 @@ export class UnaryExchange implements StreamConsumer, UnaryCall, UnaryReply {
   }
 
   get peer(): string {
-    return this.#stream.streams.peer;
+    return this.#stream.owner.peer;
   }
 
   get timeoutMs(): number {
-    return this.#deadlineMs - this.#stream.streams.nowMs;
+    return this.#deadlineMs - this.#stream.owner.nowMs;
   }
 
   header(name: string): string | undefined {
@@ -165,7 +165,7 @@ export class UnaryExchange implements StreamConsumer, UnaryCall, UnaryReply {
 
   #gather(bytes: Buffer, start: number, end: number): void {
     const { maxMessageBytes, maxUnfinishedBytes } = this.#parts;
-    const { streams } = this.#stream;
+    const { owner } = this.#stream;
     this.#gatherer ??= new MessageGatherer(maxMessageBytes);
     const before = this.#gatherer.heldBytes;
     let failure: UnaryFailure | undefined;
@@ -175,9 +175,9 @@ export class UnaryExchange implements StreamConsumer, UnaryCall, UnaryReply {
       // No memory for it; the others are not to suffer.
       failure = { status: GrpcStatus.RESOURCE_EXHAUSTED, message: `There is no room for the message: ${thrown}.` };
     }
-    streams.unfinishedBytes += this.#gatherer.heldBytes - before;
+    owner.unfinishedBytes += this.#gatherer.heldBytes - before;
     if (failure !== undefined) this.#refuse(failure);
-    else if (streams.unfinishedBytes > maxUnfinishedBytes) {
+    else if (owner.unfinishedBytes > maxUnfinishedBytes) {
       this.#refuse({
         status: GrpcStatus.RESOURCE_EXHAUSTED,
         message: `This connection has more than ${maxUnfinishedBytes} bytes of unfinished messages under way.`,
@@ -187,7 +187,7 @@ export class UnaryExchange implements StreamConsumer, UnaryCall, UnaryReply {
 
   #dropGathered(): void {
     if (this.#gatherer === undefined) return;
-    this.#stream.streams.unfinishedBytes -= this.#gatherer.heldBytes;
+    this.#stream.owner.unfinishedBytes -= this.#gatherer.heldBytes;
     this.#gatherer = undefined;
   }
 

@@ -94,7 +94,7 @@ describe('a message that comes in parts', () => {
     expect(gatherer.take(prefix, 0, 4)).toBeUndefined();
     expect(gatherer.take(prefix, 4, 5)).toEqual({
       status: 8,
-      message: 'The request message has 1001 bytes, more than the 1000 allowed.',
+      message: 'The request message has 1001 bytes; at most 1000 are accepted.',
     });
     expect(gatherer.heldBytes).toBe(0);
   });

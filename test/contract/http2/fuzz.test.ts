@@ -1,0 +1,178 @@
+// Broken and random bytes after the preface: the server neither throws nor hangs, and a good caller does not notice.
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { freshSeed, type Random, seededRandom } from '../../../core/random.js';
+import { eventually } from '../../support/eventually.js';
+import {
+  endHeaders,
+  endStream,
+  grpcHeaders,
+  grpcMessage,
+  grpcRequest,
+  headersFrame,
+  preface,
+  RawPeer,
+  rawFrame,
+  settingsFrame,
+  uint32,
+} from './raw-peer.js';
+import { paths, sizedRequest, UnaryRig } from './unary-rig.js';
+
+let rig: UnaryRig;
+let beside: RawPeer;
+let besideId = 1;
+
+beforeAll(async () => {
+  rig = await UnaryRig.start();
+  beside = await RawPeer.greeted(rig.port);
+});
+
+afterAll(async () => {
+  beside.close();
+  await rig.stop();
+});
+
+/** Everything a well-behaved caller might send. */
+function honest(random: Random): Buffer[] {
+  const frames = [settingsFrame([[4, random.int(200_000)]]), rawFrame(4, 1, 0)];
+  for (let id = 1; id < 20; id += 2) {
+    const extra: [string, string][] = [['x-custom', `value ${random.int(3)}`]];
+    switch (random.int(6)) {
+      case 0:
+        frames.push(grpcRequest(id, paths.echo, Buffer.alloc(random.int(2000), id)));
+        break;
+      case 1:
+        frames.push(grpcRequest(id, paths.sized, sizedRequest(random.int(50_000), id)));
+        break;
+      case 2:
+        frames.push(
+          headersFrame(id, [...grpcHeaders(paths.hold), ...extra]),
+          rawFrame(0, 0, id, grpcMessage(Buffer.alloc(100))),
+          rawFrame(3, 0, id, uint32(8)),
+        );
+        break;
+      case 3: {
+        const block = headersFrame(id, [...grpcHeaders(paths.fail), ...extra]).subarray(9);
+        frames.push(rawFrame(1, 0, id, block.subarray(0, 20)), rawFrame(9, endHeaders, id, block.subarray(20)));
+        frames.push(
+          rawFrame(
+            0,
+            8 | endStream,
+            id,
+            Buffer.concat([Buffer.from([4]), grpcMessage(Buffer.alloc(9)), Buffer.alloc(4)]),
+          ),
+        );
+        break;
+      }
+      case 4:
+        frames.push(
+          headersFrame(id, [...grpcHeaders(paths.behind), ...extra]),
+          rawFrame(0, endStream, id, grpcMessage(Buffer.alloc(9))),
+        );
+        break;
+      default:
+        frames.push(
+          rawFrame(6, 0, 0, Buffer.alloc(8)),
+          rawFrame(8, 0, 0, uint32(1 + random.int(1000))),
+          rawFrame(2, 0, id, Buffer.alloc(5)),
+        );
+    }
+  }
+  return frames;
+}
+
+function mutated(frames: readonly Buffer[], random: Random): Buffer {
+  let bytes = Buffer.concat(frames);
+  const spots = [0];
+  for (const frame of frames) spots.push((spots.at(-1) ?? 0) + frame.length);
+  for (let i = random.int(5); i >= 0; i--) {
+    // Mostly at or just after a frame's start, where the structure is.
+    const start = spots[random.int(spots.length)] ?? 0;
+    const at = Math.min(bytes.length, random.next() < 0.7 ? start + random.int(12) : random.int(bytes.length + 1));
+    switch (random.int(6)) {
+      case 0:
+        if (at < bytes.length) bytes[at] = random.int(256);
+        break;
+      case 1:
+        if (at < bytes.length) bytes[at] = (bytes[at] ?? 0) ^ (1 << random.int(8));
+        break;
+      case 2:
+        bytes = bytes.subarray(0, at);
+        break;
+      case 3: {
+        const noise = Buffer.from(Array.from({ length: random.int(20) }, () => random.int(256)));
+        bytes = Buffer.concat([bytes.subarray(0, at), noise, bytes.subarray(at)]);
+        break;
+      }
+      case 4: {
+        const other = frames[random.int(frames.length)] ?? nothing;
+        bytes = Buffer.concat([bytes.subarray(0, at), other, bytes.subarray(at)]);
+        break;
+      }
+      default:
+        bytes = Buffer.concat([bytes.subarray(0, at), bytes.subarray(Math.min(bytes.length, at + random.int(12)))]);
+    }
+  }
+  return bytes;
+}
+
+const nothing = Buffer.alloc(0);
+
+/** Only noise, or frames of noise. */
+function noise(random: Random): Buffer {
+  const some = (most: number): Buffer => Buffer.from(Array.from({ length: random.int(most) }, () => random.int(256)));
+  if (random.next() < 0.3) return some(400);
+  return Buffer.concat(
+    Array.from({ length: 1 + random.int(12) }, () =>
+      rawFrame(random.int(11), random.int(256), random.int(6), some(60)),
+    ),
+  );
+}
+
+async function send(bytes: Buffer, random: Random): Promise<boolean> {
+  const peer = await RawPeer.connect(rig.port);
+  peer.send(preface, random.next() < 0.8 ? settingsFrame() : nothing);
+  let at = 0;
+  while (at < bytes.length) {
+    const take = random.next() < 0.5 ? bytes.length : 1 + random.int(500);
+    peer.send(bytes.subarray(at, at + take));
+    at += take;
+  }
+  // It ends here, or it goes on: either way it says something to a PING, or waits for the rest of a frame.
+  peer.send(rawFrame(6, 0, 0, Buffer.from('fuzzping')));
+  peer.socket.end();
+  await peer.closed();
+  return peer.frames.some(({ type }) => type === 7);
+}
+
+const fresh = freshSeed();
+const rounds = 150;
+
+describe('bytes gone wrong', () => {
+  it.each([
+    ['1', 1],
+    ['2', 2],
+    ['3', 3],
+    [`${fresh} (fresh)`, fresh],
+  ])('seed %s', async (label, seed) => {
+    console.log(`http2 fuzz: seed ${label}`);
+    const random = seededRandom(seed);
+    const before = rig.protocolErrors.length;
+    let refused = 0;
+    for (let round = 0; round < rounds; round++) {
+      const bytes = random.next() < 0.25 ? noise(random) : mutated(honest(random), random);
+      if (await send(bytes, random)) refused++;
+      if (round % 10 !== 0) continue;
+      beside.send(grpcRequest(besideId, paths.echo, Buffer.from(`round ${round}`)));
+      expect(await beside.body(besideId)).toEqual(grpcMessage(Buffer.from(`round ${round}`)));
+      besideId += 2;
+    }
+    // All fuzz and no refusals, or nothing but refusals, would look at one half of the code only.
+    expect(refused).toBeGreaterThan(rounds / 10);
+    expect(refused).toBeLessThan(rounds * 0.95);
+    const ours = rig.protocolErrors.slice(before).filter((reason) => reason.includes('Unexpected failure'));
+    expect(ours).toEqual([]);
+    await eventually(() => expect(rig.server.connectionCount).toBe(1));
+    expect(rig.server.streamCount).toBe(0);
+    rig.held.length = 0;
+  });
+});
