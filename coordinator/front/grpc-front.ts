@@ -16,6 +16,7 @@ import type { Logger } from '../../platform/telemetry/logger.js';
 import type { InferenceService, ServingObserver } from '../serving.js';
 import { GrpcHealth, healthPackage } from './grpc-health.js';
 import { grpcStatus } from './grpc-status.js';
+import { HeldBytes } from './held-bytes.js';
 import { oipHandlers } from './oip-handlers.js';
 import { OpenStreams } from './open-streams.js';
 import { lastWordsMs, settledWithin } from './settled-within.js';
@@ -43,6 +44,9 @@ export interface GrpcFrontOptions extends ListenAddress {
   readonly clock?: Clock;
 }
 
+/** A connection may have so many of the largest messages under way or unread: far above what callers need. */
+const heldMessages = 4;
+
 export const oipServiceName = 'inference.GRPCInferenceService';
 
 /**
@@ -60,8 +64,9 @@ export class GrpcFront {
     this.#options = options;
     const { service, logger, softwareVersion, observer, clock = systemClock } = options;
     const extraServices = options.extraServices ?? [];
+    const maxMessageBytes = options.maxMessageBytes ?? defaultMaxMessageBytes;
     this.#server = new Server({
-      ...serverOptions({ maxMessageBytes: options.maxMessageBytes ?? defaultMaxMessageBytes }),
+      ...serverOptions({ maxMessageBytes }),
       // An answer's size is the model's affair.
       'grpc.max_send_message_length': -1,
       // Statistics nobody here reads, counted anew for every call.
@@ -83,6 +88,7 @@ export class GrpcFront {
         observer,
         clock,
         underWay: this.#underWay,
+        held: new HeldBytes(heldMessages * maxMessageBytes),
       }) as UntypedServiceImplementation,
     );
     this.#health = new GrpcHealth(['', oipServiceName], () => service.ready());

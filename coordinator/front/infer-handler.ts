@@ -4,9 +4,10 @@ import type { CallContext, InferRequest, InferResponse } from '../../core/infere
 import { decodeInferRequest } from '../../platform/oip/request.js';
 import { encodeInferResponse } from '../../platform/oip/response.js';
 import type { Logger } from '../../platform/telemetry/logger.js';
-import type { InferenceService, ServingObserver } from '../serving.js';
+import type { CancelCall, InferenceService, ServingObserver } from '../serving.js';
 import { callerHeader, callerName, traceparentHeader, validTraceparent } from './call-context.js';
 import { grpcStatus } from './grpc-status.js';
+import type { HeldBytes } from './held-bytes.js';
 import { callerError } from './incident.js';
 import { receiptParameters, receiptText, timingHeader, timingParameter } from './timing-receipt.js';
 
@@ -18,28 +19,47 @@ export interface InferHandlerParts {
   readonly observer: Pick<ServingObserver, 'failed'> | undefined;
   /** The calls the service has not answered yet, so that a drain can end them. */
   readonly underWay: Set<sendUnaryData<Buffer>>;
+  readonly held: HeldBytes;
 }
 
 /**
  * ModelInfer: serialised request in, serialised response out. This is the door every gRPC request passes, so
- * it allocates the context, the two closures and the answer, and nothing else.
+ * it allocates the context, the closures and the answer, and nothing else.
  */
 export function inferHandler(parts: InferHandlerParts): handleUnaryCall<Buffer, Buffer> {
-  const { service, clock, logger, observer, underWay } = parts;
+  const { service, clock, logger, observer, underWay, held } = parts;
+  const refuse = (thrown: unknown, arrivedMs: number, callback: sendUnaryData<Buffer>): void => {
+    const error = callerError(thrown, logger);
+    observer?.failed('', '', error.code, (clock.nowMs() - arrivedMs) * 1000);
+    callback(grpcStatus(error));
+  };
   return (call, callback) => {
     const arrivedMs = clock.nowMs();
+    const connection = call.getPeer();
+    let heldBytes = call.request.length;
     let request: InferRequest;
+    try {
+      held.admit(connection, heldBytes);
+    } catch (thrown) {
+      refuse(thrown, arrivedMs, callback);
+      return;
+    }
+    let cancel: CancelCall | undefined;
+    let answered = false;
+    // grpc-js emits `cancelled` at the end of every call: when its answer has gone out, too.
+    call.on('cancelled', () => {
+      held.release(connection, heldBytes);
+      underWay.delete(callback);
+      if (!answered) cancel?.();
+    });
     try {
       request = decodeInferRequest(call.request);
     } catch (thrown) {
-      const error = callerError(thrown, logger);
-      observer?.failed('', '', error.code, (clock.nowMs() - arrivedMs) * 1000);
-      callback(grpcStatus(error));
+      refuse(thrown, arrivedMs, callback);
       return;
     }
-    let answered = false;
     try {
-      const cancel = service.infer(request, contextOf(call, arrivedMs), (outcome) => {
+      cancel = service.infer(request, contextOf(call, connection, arrivedMs), (outcome) => {
         answered = true;
         // A call that is gone takes no answer; making one would be work for nobody.
         if (call.cancelled) return;
@@ -54,26 +74,23 @@ export function inferHandler(parts: InferHandlerParts): handleUnaryCall<Buffer, 
           callback(grpcStatus(callerError(thrown, logger)));
           return;
         }
+        heldBytes += answer.length;
+        held.add(connection, answer.length);
         callback(null, answer, trailersOf(outcome.response));
       });
       underWay.add(callback);
-      // grpc-js emits `cancelled` at the end of every call, answered ones included.
-      call.on('cancelled', () => {
-        underWay.delete(callback);
-        if (!answered) cancel();
-      });
     } catch (thrown) {
       callback(grpcStatus(callerError(thrown, logger)));
     }
   };
 }
 
-function contextOf(call: ServerUnaryCall<Buffer, Buffer>, arrivedMs: number): CallContext {
+function contextOf(call: ServerUnaryCall<Buffer, Buffer>, connection: string, arrivedMs: number): CallContext {
   return {
     arrivedMs,
     deadlineMs: monotonicDeadline(call.getDeadline(), arrivedMs),
     traceparent: validTraceparent(textOf(call.metadata, traceparentHeader)),
-    caller: callerName(textOf(call.metadata, callerHeader), call.getPeer()),
+    caller: callerName(textOf(call.metadata, callerHeader), connection),
   };
 }
 
