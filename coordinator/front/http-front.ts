@@ -49,7 +49,11 @@ export class HttpFront {
     });
     this.#app.setErrorHandler<Error>((thrown, request, reply) => {
       const isFramework = 'code' in thrown && String(thrown.code).startsWith('FST_');
-      sendError(reply, isFramework ? refusalOf(thrown as never, request, maxMessageBytes) : thrown, logger);
+      const refusal = isFramework ? refusalOf(thrown as never, request, maxMessageBytes) : thrown;
+      // Fastify has set `connection: close`. To hang up on a caller that still sends would reset the connection, and
+      // with it the answer on its way; left alone, Node reads the rest of the body and throws it away.
+      if (refusal instanceof ShoalError && refusal.code === 'REQUEST_TOO_LARGE') reply.removeHeader('connection');
+      sendError(reply, refusal, logger);
     });
     this.#app.setNotFoundHandler((request, reply) => {
       sendError(reply, new ShoalError('ROUTE_NOT_FOUND', `There is no ${request.method} ${request.url} here.`), logger);

@@ -132,7 +132,7 @@ describe('workers come and go', () => {
     const client = new OipClient(coordinator.grpc);
     expect(await client.serverReady()).toBe(false);
     const input: Tensor = { name: 'x', datatype: 'FP32', shape: [1, 4], data: new Uint8Array(16) };
-    await expect(client.infer(inferRequest('wide', [input]))).rejects.toMatchObject({ code: 'MODEL_NOT_FOUND' });
+    await expect(client.infer(inferRequest('wide', [input]))).rejects.toMatchObject({ code: 'NO_WORKER' });
     client.close();
 
     await ground.worker('first', [coordinator.grpc], { models });

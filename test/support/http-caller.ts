@@ -12,6 +12,7 @@ export interface HttpAnswer {
 export class HttpCaller {
   readonly #agent = new Agent({ keepAlive: true, maxSockets: 1 });
   readonly #address: string;
+  #lastPort: number | undefined;
 
   /** `address`: `host:port`. */
   constructor(address: string) {
@@ -24,17 +25,16 @@ export class HttpCaller {
         `http://${this.#address}${path}`,
         { agent: this.#agent, method, headers: { 'content-type': 'application/json', ...headers } },
         (response) => {
+          // The agent's own word for it, `reusedSocket`, is silent on requests that waited for the connection.
+          const port = response.socket.localPort;
           const chunks: Buffer[] = [];
           response.on('data', (chunk: Buffer) => chunks.push(chunk));
           response.on('error', reject);
           response.on('end', () => {
             const { statusCode = 0, headers: got } = response;
-            resolve({
-              status: statusCode,
-              headers: got,
-              text: Buffer.concat(chunks).toString(),
-              reused: call.reusedSocket,
-            });
+            const reused = port === this.#lastPort;
+            this.#lastPort = port;
+            resolve({ status: statusCode, headers: got, text: Buffer.concat(chunks).toString(), reused });
           });
         },
       );

@@ -1,19 +1,21 @@
 import { randomUUID } from 'node:crypto';
-import { readdirSync, readFileSync } from 'node:fs';
-import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
+import { mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { AdminClient } from '../../platform/admin/client.js';
 import { OipClient } from '../../platform/oip/client.js';
 import { eventually } from './eventually.js';
 import { requireFreshBuild } from './fresh-build.js';
-import { ShoalProcess } from './shoal-process.js';
+import { type Launch, ShoalProcess } from './shoal-process.js';
 
 export interface StartOptions {
   /** Model repository; default the bundled examples (`up`) or none (`worker` needs one). */
   readonly models?: string;
   readonly flags?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
+  /** Permissions of files count, though the tests may run as root. */
+  readonly unprivileged?: boolean;
 }
 
 /** A coordinator's addresses, `host:port`. */
@@ -24,7 +26,6 @@ export interface Doors {
 }
 
 export type Cluster = ShoalProcess & Doors;
-export type JoinedWorker = ShoalProcess & { readonly workerId: string };
 
 export interface Finished {
   readonly code: number | null;
@@ -60,49 +61,40 @@ export class ShoalGround {
   async up({ models, ...options }: StartOptions = {}): Promise<Cluster> {
     const repository = models === undefined ? [] : ['--models', models];
     const doors = ['--grpc-port', '0', '--http-port', '0', '--metrics-port', '0'];
-    return this.#cluster(
-      await this.service(['up', ...doors, ...(await this.#folders()), ...repository], options),
-      true,
-    );
+    const cluster = await this.#opened(this.service(['up', ...doors, ...this.#folders(), ...repository], options));
+    await serverReady(cluster.grpc);
+    return cluster;
   }
 
   /** `shoal coordinator`, once its doors are open; it has no workers yet. */
-  async coordinator(
-    { flags = [], env }: Omit<StartOptions, 'models'> & { readonly grpcPort?: number } = {},
-    grpcPort = 0,
-  ) {
+  async coordinator(options: Omit<StartOptions, 'models'> = {}, grpcPort = 0): Promise<Cluster> {
     const doors = ['--host', '127.0.0.1', '--grpc-port', String(grpcPort), '--http-port', '0', '--metrics-port', '0'];
     const data = path.join(this.folder, 'data');
-    const options = env === undefined ? { flags } : { flags, env };
-    return this.#cluster(await this.service(['coordinator', ...doors, '--data', data], options), false);
+    return this.#opened(this.service(['coordinator', ...doors, '--data', data], options));
   }
 
   /** `shoal worker --join`, once every coordinator counts it in and none of its versions is loading. */
-  async worker(workerId: string, join: readonly string[], options: StartOptions): Promise<JoinedWorker> {
-    const process = await this.startWorker(workerId, join, options);
-    for (const address of join) await connected(address, workerId);
-    return process;
-  }
-
-  /** As `worker`, without waiting for anything. */
-  async startWorker(
-    workerId: string,
-    join: readonly string[],
-    { models, ...options }: StartOptions,
-  ): Promise<JoinedWorker> {
+  async worker(workerId: string, join: readonly string[], options: StartOptions): Promise<ShoalProcess> {
+    const { models, ...rest } = options;
     const reach = ['--host', '127.0.0.1', '--join', join.join(','), '--worker-id', workerId];
     const repository = models === undefined ? [] : ['--models', models];
-    return Object.assign(await this.service(['worker', ...reach, ...(await this.#folders()), ...repository], options), {
-      workerId,
-    });
+    const worker = this.service(['worker', ...reach, ...this.#folders(), ...repository], rest);
+    await worker.printed(/^Worker /m);
+    for (const address of join) await connected(address, workerId);
+    return worker;
   }
 
   /** Any long-running command as it stands, not waited for. */
-  async service(
+  service(
     args: readonly string[],
-    { flags = [], env = {} }: Omit<StartOptions, 'models'> = {},
-  ): Promise<ShoalProcess> {
-    const process = new ShoalProcess({ args: [...args, ...flags], cwd: this.folder, env: this.#env(env) });
+    { flags = [], env = {}, unprivileged = false }: Omit<StartOptions, 'models'> = {},
+  ): ShoalProcess {
+    const process = new ShoalProcess({
+      args: [...args, ...flags],
+      cwd: this.folder,
+      env: this.#env(env),
+      unprivileged,
+    });
     this.#processes.add(process);
     return process;
   }
@@ -110,13 +102,9 @@ export class ShoalGround {
   /** Any command, run to its end. */
   async run(
     args: readonly string[],
-    {
-      cwd = this.folder,
-      env = {},
-      input = '',
-    }: { cwd?: string; env?: Readonly<Record<string, string>>; input?: string } = {},
+    { cwd = this.folder, env = {}, input = '', unprivileged = false }: Partial<Omit<Launch, 'args'>> = {},
   ): Promise<Finished> {
-    const process = new ShoalProcess({ args, cwd, env: this.#env(env), input });
+    const process = new ShoalProcess({ args, cwd, env: this.#env(env), input, unprivileged });
     const timer = setTimeout(() => process.signal('SIGKILL'), 30_000);
     const { code } = await process.ended;
     clearTimeout(timer);
@@ -150,17 +138,16 @@ export class ShoalGround {
       throw failures.length === 1 ? failures[0] : new AggregateError(failures, failures.join('\n\n'));
   }
 
-  async #folders(): Promise<string[]> {
+  #folders(): string[] {
     const slabs = path.join(this.folder, 'slabs');
-    await mkdir(slabs, { recursive: true });
+    mkdirSync(slabs, { recursive: true });
     return ['--data', path.join(this.folder, 'data'), '--slab-dir', slabs];
   }
 
-  async #cluster(process: ShoalProcess, waitReady: boolean): Promise<Cluster> {
+  async #opened(process: ShoalProcess): Promise<Cluster> {
     const [, grpc = '', http = '', metrics = ''] = await process.printed(
       /gRPC +(\S+)\n +HTTP +http:\/\/(\S+)\n +metrics +http:\/\/(\S+)\/metrics\n/,
     );
-    if (waitReady) await serverReady(grpc);
     return Object.assign(process, { grpc, http, metrics });
   }
 

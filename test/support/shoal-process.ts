@@ -14,7 +14,12 @@ export interface Launch {
   readonly env: Readonly<Record<string, string>>;
   /** Text for standard input, which is closed then. */
   readonly input?: string;
+  /** Permissions of files count for this process, though it may run as root. */
+  readonly unprivileged?: boolean;
 }
+
+/** Root reads everything only by these two capabilities; without them it is an owner like any other. */
+const withoutOverride = ['setpriv', '--bounding-set', '-dac_override,-dac_read_search', '--'];
 
 /** A drain that takes longer than this is stuck. */
 const stopPatienceMs = 20_000;
@@ -30,13 +35,11 @@ export class ShoalProcess {
   readonly #child: ChildProcess;
   readonly #listeners = new Set<() => void>();
 
-  constructor({ args, cwd, env, input }: Launch) {
+  constructor({ args, cwd, env, input, unprivileged = false }: Launch) {
     this.args = args;
-    this.#child = spawn(process.execPath, [path.join(packageRoot, 'ops/bin/shoal.js'), ...args], {
-      cwd,
-      env,
-      stdio: ['pipe', 'pipe', 'pipe'],
-    });
+    const drop = unprivileged && process.geteuid?.() === 0 ? withoutOverride : [];
+    const [program = '', ...rest] = [...drop, process.execPath, path.join(packageRoot, 'ops/bin/shoal.js'), ...args];
+    this.#child = spawn(program, rest, { cwd, env, stdio: ['pipe', 'pipe', 'pipe'] });
     this.pid = this.#child.pid ?? 0;
     this.#child.stdout?.setEncoding('utf8').on('data', (text: string) => {
       this.stdout += text;
