@@ -4,6 +4,9 @@ import { buildProgram, type Services } from './program.js';
 /** Commands that stay until told to stop; they handle signals themselves. */
 const ownSignals = new Set(['up', 'coordinator', 'worker', 'bench']);
 
+/** Commands after whose end nothing may keep the process. */
+const serving = new Set(['up', 'coordinator', 'worker']);
+
 /** The services are loaded only where they run: they double the time that other commands take to start. */
 async function composition(): Promise<typeof import('./composition.js')> {
   const { logVerbosity, setLogVerbosity } = await import('@grpc/grpc-js');
@@ -33,3 +36,6 @@ try {
   if (text !== undefined) process.stderr.write(`${text}\n`);
   process.exitCode = exitCode;
 }
+
+// A caller that never reads its answers keeps its socket, and the socket the process, however thoroughly it has drained.
+if (serving.has(process.argv[2] ?? '')) process.exit();

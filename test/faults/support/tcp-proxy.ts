@@ -1,4 +1,4 @@
-import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
+import { connect, createServer, type Server, type Socket } from 'node:net';
 
 /**
  * - `open`: forwards
@@ -25,7 +25,6 @@ export class TcpProxy {
     this.#target = target;
   }
 
-  /** Port 0 takes any. */
   static async between(
     listen: { readonly host: string; readonly port: number },
     target: { readonly host: string; readonly port: number },
@@ -33,11 +32,6 @@ export class TcpProxy {
     const proxy = new TcpProxy(listen, target);
     await proxy.#listen();
     return proxy;
-  }
-
-  get address(): string {
-    const { port } = this.#server?.address() as AddressInfo;
-    return `${this.#host}:${port}`;
   }
 
   async become(mode: ProxyMode): Promise<void> {
