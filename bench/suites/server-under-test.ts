@@ -50,7 +50,8 @@ export async function startServer(
   const shoal = join(packageRoot, 'ops', 'bin', 'shoal.js');
   const ports = ['--grpc-port', grpcPort, '--http-port', httpPort, '--metrics-port', metricsPort].map(String);
   const settings = ['--models', repository, '--host', '127.0.0.1', '--data', dataFolder, '--log-level', 'warn'];
-  const child = spawn('taskset', ['-c', cpus, process.execPath, shoal, 'up', ...settings, ...ports], {
+  // Started by its own first line, which sets the size of V8's young generation.
+  const child = spawn('taskset', ['-c', cpus, shoal, 'up', ...settings, ...ports], {
     stdio: ['ignore', 'ignore', 'inherit'],
   });
   const address = `127.0.0.1:${grpcPort}`;

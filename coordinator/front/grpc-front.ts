@@ -39,6 +39,9 @@ export interface GrpcFrontOptions extends ListenAddress {
   readonly clock?: Clock;
 }
 
+/** A connection may have so many of the largest messages half sent or unread: far above what callers need. */
+const heldMessages = 4;
+
 export const oipServiceName = 'inference.GRPCInferenceService';
 
 /**
@@ -84,11 +87,13 @@ export class GrpcFront {
   /** @throws BAD_SETTING when the port cannot be had. */
   async start(): Promise<{ port: number }> {
     const { host, port, service, logger, observer, clock = systemClock } = this.#options;
+    const maxMessageBytes = this.#options.maxMessageBytes ?? defaultMaxMessageBytes;
     this.#fallback = await openGrpcFallback(this.#server);
     this.#door = new GrpcUnaryServer({
       methods: new Map([[oipMethod.ModelInfer, inferMethod({ service, logger, observer, clock })]]),
       fallback: this.#fallback.connect,
-      maxMessageBytes: this.#options.maxMessageBytes ?? defaultMaxMessageBytes,
+      maxMessageBytes,
+      limits: { maxUnfinishedBytes: heldMessages * maxMessageBytes, maxUnsentBytes: heldMessages * maxMessageBytes },
       clock,
       onRefused: (refusal) => {
         const error = transportError(refusal);

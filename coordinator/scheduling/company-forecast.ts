@@ -2,6 +2,8 @@
 const memory = 0.9;
 /** Below this spread of batch sizes (variance, rows²) a line through the points says nothing. */
 const leastSpread = 0.25;
+/** How fast the shortest time of late is forgotten, a batch. */
+const leastGrowth = 1.02;
 /** Callers are not waited for longer than this many times their usual return, nor this many fixed costs. */
 const patience = 2;
 
@@ -37,6 +39,8 @@ export class CompanyForecast {
   #fixedMs = 0;
   #perRowMs = 0;
   #isFitted = false;
+  /** About the shortest that any batch took lately: no fixed cost is more than that, whatever a stall suggests. */
+  #leastMs = Number.POSITIVE_INFINITY;
 
   #returnShare = 0;
   #returnMs = 0;
@@ -91,6 +95,7 @@ export class CompanyForecast {
   }
 
   #fit(rows: number, tookMs: number): void {
+    this.#leastMs = Math.min(tookMs, this.#leastMs * leastGrowth);
     this.#weight = memory * this.#weight + 1;
     this.#x = memory * this.#x + rows;
     this.#y = memory * this.#y + tookMs;
@@ -102,12 +107,13 @@ export class CompanyForecast {
     if (spread < leastSpread) {
       // All batches are of one size. An old line holds on: success must not make us forget why. Without one, a guess
       // that half the time is fixed lets a batch of another size be tried, which then tells the truth.
-      if (!this.#isFitted) this.#fixedMs = meanY / 2;
+      if (!this.#isFitted) this.#fixedMs = this.#leastMs / 2;
+      this.#fixedMs = Math.min(this.#fixedMs, this.#leastMs);
       return;
     }
     this.#isFitted = true;
     const slope = (this.#xy / this.#weight - meanX * meanY) / spread;
     this.#perRowMs = Math.max(0, slope);
-    this.#fixedMs = Math.max(0, Math.min(meanY, meanY - this.#perRowMs * meanX));
+    this.#fixedMs = Math.max(0, Math.min(this.#leastMs, meanY - this.#perRowMs * meanX));
   }
 }

@@ -163,11 +163,12 @@ it('a caller that never reads its answers is refused further ones, and the memor
     silent.call(body);
     if (n % 25 === 0) await good.answered(5);
   }
-  await eventually(() => expect(silent.answering).toBe(500), 20_000);
-  expect(new Set(silent.statuses)).toEqual(new Set([String(GrpcStatus.RESOURCE_EXHAUSTED)]));
-  expect(silent.open).toBeLessThanOrEqual(64);
-  expect(silent.open).toBeGreaterThanOrEqual(20);
-  expect(await view.metric('nv_inference_request_failure', 'QUEUE_FULL')).toBe(500 - silent.open);
+  await eventually(() => expect(silent.answering + silent.refused).toBe(500), 20_000);
+  expect(silent.statuses).toEqual([]);
+  // 16 MiB of answers are 64; a few more are under way when the limit is found to be reached.
+  expect(silent.open).toBeGreaterThanOrEqual(60);
+  expect(silent.open).toBeLessThanOrEqual(100);
+  expect(silent.refused).toBe(500 - silent.open);
   expect(residentBytes(cluster.pid) - before).toBeLessThan(300 * mib);
   silent.hangUp();
   const polite = new OipClient(cluster.grpc);

@@ -1,4 +1,4 @@
-import { type ClientHttp2Session, type ClientHttp2Stream, connect } from 'node:http2';
+import { type ClientHttp2Session, type ClientHttp2Stream, connect, constants } from 'node:http2';
 import { encodeInferRequest } from '../../../platform/oip/request.js';
 import { numbered } from './load.js';
 
@@ -18,6 +18,8 @@ export class RawCaller {
   answering = 0;
   /** Calls that ended, well or not. */
   ended = 0;
+  /** Calls that the server turned away before they began: they may be sent again. */
+  refused = 0;
   /** gRPC status codes, of calls whose status was read. */
   readonly statuses: string[] = [];
 
@@ -52,6 +54,7 @@ export class RawCaller {
     stream.on('error', () => undefined);
     stream.on('close', () => {
       this.#streams.delete(stream);
+      if (stream.rstCode === constants.NGHTTP2_REFUSED_STREAM) this.refused++;
       this.ended++;
     });
     if (whole) stream.end(body);

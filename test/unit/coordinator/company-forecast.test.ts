@@ -20,6 +20,21 @@ describe('company forecast', () => {
     expect(forecast.batchMs(10)).toBeCloseTo(8, 5);
   });
 
+  it('is not led by one stall to wait long', () => {
+    const forecast = new CompanyForecast();
+    let now = 0;
+    const executed = (rows: number, tookMs: number): void => {
+      now += 100;
+      forecast.completed(rows, tookMs, now);
+      for (let row = 0; row < rows; row++) forecast.arrived(1, now + 1);
+    };
+    for (let i = 0; i < 20; i++) executed(i % 2 === 0 ? 8 : 2, i % 2 === 0 ? 9 : 6);
+    executed(2, 5000);
+    expect(forecast.fixedMs).toBeLessThan(10);
+    forecast.completed(8, 9, now + 100);
+    expect(forecast.expect(now + 100).untilMs).toBeLessThan(now + 120);
+  });
+
   it('expects those back who used to come back, until their time is over', () => {
     const forecast = new CompanyForecast();
     let now = 0;
