@@ -22,7 +22,7 @@ export interface Launch {
 const withoutOverride = ['setpriv', '--bounding-set', '-dac_override,-dac_read_search', '--'];
 
 /** A drain that takes longer than this is stuck. */
-const stopPatienceMs = 20_000;
+const stopPatienceMs = 45_000;
 
 /** One `shoal` process and all that it has said. */
 export class ShoalProcess {
