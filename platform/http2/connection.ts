@@ -144,7 +144,9 @@ export class Connection implements FrameVisitor {
       return;
     }
     if (nowMs - this.#drainPingedMs > lingerMs) this.#finishDrain();
-    const verdict = this.#liveness.check(nowMs, this.#streams.nowMs, this.#streams.size > 0);
+    // A caller that does not read its answers is not read from either, and is gone after a while like a silent one.
+    const isBusy = this.#streams.size > 0 || this.#socket.writableLength > 0;
+    const verdict = this.#liveness.check(nowMs, this.#streams.nowMs, isBusy);
     if (verdict === 'ask') this.#writer.ping(alivePing, 0);
     else if (verdict === 'gone') this.destroy();
   }

@@ -27,6 +27,8 @@ export async function openGrpcFallback(server: Server): Promise<GrpcFallback> {
   const door = createServer((socket) => injector.injectConnection(socket));
   door.listen(path);
   await once(door, 'listening');
+  // A connection that could not be accepted ends at its other side too, which says so to its caller.
+  door.on('error', () => undefined);
   return {
     connect: () => connect(path),
     async close() {

@@ -99,6 +99,8 @@ export class GrpcUnaryServer {
       this.#server.once('error', reject);
       this.#server.listen(port, host, () => {
         this.#server.off('error', reject);
+        // A connection that could not be accepted, for want of file descriptors for example.
+        this.#server.on('error', (error) => this.#options.onProtocolError?.('unknown', error.message));
         const address = this.#server.address();
         resolve({ port: typeof address === 'object' && address !== null ? address.port : port });
       });
@@ -111,7 +113,7 @@ export class GrpcUnaryServer {
       socket.destroy();
       return;
     }
-    const tunnel = new StreamTunnel(this.#options.fallback);
+    const tunnel = new StreamTunnel(this.#options.fallback, this.#limits.maxUnfinishedBytes);
     const host: ConnectionHost = {
       clock: this.#clock,
       limits: this.#limits,

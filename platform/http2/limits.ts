@@ -20,7 +20,10 @@ export interface ConnectionLimits {
   readonly maxSettingsPerSecond: number;
   /** Frames that mean nothing: empty DATA, frames for closed streams, unknown types, refused streams. */
   readonly maxIdleFramesPerSecond: number;
-  /** Request bytes held for calls whose message has not arrived whole; more are answered RESOURCE_EXHAUSTED. */
+  /**
+   * Request bytes held for calls whose message has not arrived whole, and for tunnelled streams whose server does not
+   * take them; a call with more is answered RESOURCE_EXHAUSTED, a stream reset.
+   */
   readonly maxUnfinishedBytes: number;
   /** Answer bytes that wait for the caller's windows or socket; above it new streams are refused. */
   readonly maxUnsentBytes: number;

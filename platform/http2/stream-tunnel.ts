@@ -21,14 +21,17 @@ const block = new HeaderBlock();
  */
 export class StreamTunnel {
   readonly #fallback: () => Duplex;
+  readonly #maxHeldBytes: number;
   #session: ClientHttp2Session | undefined;
 
-  constructor(fallback: () => Duplex) {
+  /** Beyond `maxHeldBytes` of requests that the server behind has not taken, the stream that has too many is reset. */
+  constructor(fallback: () => Duplex, maxHeldBytes: number) {
     this.#fallback = fallback;
+    this.#maxHeldBytes = maxHeldBytes;
   }
 
   open(stream: Http2Stream, head: RequestHead): StreamConsumer {
-    const passage = new Passage(stream);
+    const passage = new Passage(stream, this.#maxHeldBytes);
     try {
       const headers = requestHeaders(head.fields, stream.owner.peer);
       passage.begin(this.#connected().request(headers, { endStream: stream.isRemoteEnded }));
@@ -68,16 +71,18 @@ export class StreamTunnel {
 /** One stream on its way through. */
 class Passage implements StreamConsumer {
   readonly #stream: Http2Stream;
+  readonly #maxHeldBytes: number;
   #upstream: ClientHttp2Stream | undefined;
   #trailers: readonly string[] | undefined;
   #hasHead = false;
   /** The caller has all there is. */
   #isEnded = false;
-  /** Request bytes the caller may send anew when upstream has taken what it has. */
-  #owedBytes = 0;
+  /** Request bytes that upstream has not taken, and the caller may send anew when it has. */
+  #heldBytes = 0;
 
-  constructor(stream: Http2Stream) {
+  constructor(stream: Http2Stream, maxHeldBytes: number) {
     this.#stream = stream;
+    this.#maxHeldBytes = maxHeldBytes;
   }
 
   begin(upstream: ClientHttp2Stream): void {
@@ -96,12 +101,9 @@ class Passage implements StreamConsumer {
       if (this.#stream.unsent !== undefined) upstream.pause();
     });
     upstream.on('end', () => this.#end());
-    upstream.on('drain', () => {
-      this.#stream.credit(this.#owedBytes);
-      this.#owedBytes = 0;
-    });
+    upstream.on('drain', () => this.#stream.credit(this.#release()));
     // 'close' follows and says how it ended.
-    upstream.on('error', () => this.#stream.unsent);
+    upstream.on('error', () => undefined);
     upstream.on('close', () => this.#close(upstream.rstCode ?? ErrorCode.NO_ERROR));
   }
 
@@ -115,7 +117,13 @@ class Passage implements StreamConsumer {
     const upstream = this.#upstream;
     if (upstream === undefined || upstream.closed || upstream.destroyed) return end - start;
     if (upstream.write(bytes.subarray(start, end))) return end - start;
-    this.#owedBytes += end - start;
+    const { owner } = this.#stream;
+    this.#heldBytes += end - start;
+    owner.unfinishedBytes += end - start;
+    if (owner.unfinishedBytes > this.#maxHeldBytes) {
+      this.closed(ErrorCode.ENHANCE_YOUR_CALM);
+      this.#stream.reset(ErrorCode.ENHANCE_YOUR_CALM);
+    }
     return 0;
   }
 
@@ -125,6 +133,7 @@ class Passage implements StreamConsumer {
 
   closed(code: number): void {
     this.#isEnded = true;
+    this.#release();
     this.#upstream?.close(code);
   }
 
@@ -134,6 +143,14 @@ class Passage implements StreamConsumer {
 
   giveUp(): void {
     this.#upstream?.close(ErrorCode.CANCEL);
+  }
+
+  /** Returns how many bytes had been held. */
+  #release(): number {
+    const bytes = this.#heldBytes;
+    this.#stream.owner.unfinishedBytes -= bytes;
+    this.#heldBytes = 0;
+    return bytes;
   }
 
   #pass(raw: readonly string[], isEnd: boolean): void {
@@ -155,6 +172,7 @@ class Passage implements StreamConsumer {
   }
 
   #close(code: number): void {
+    this.#release();
     if (!this.#isEnded && !this.#hasHead && code !== ErrorCode.REFUSED_STREAM) {
       this.refuse();
       return;

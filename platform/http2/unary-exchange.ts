@@ -223,6 +223,8 @@ export class UnaryExchange implements StreamConsumer, UnaryCall, UnaryReply {
     try {
       const cancel = this.#method(this, this);
       if (this.#phase === 'calling') this.#cancel = cancel;
+      // Not held for as long as the call takes: it may be a part of a read with many others.
+      this.#message = undefined;
     } catch (thrown) {
       this.fail(this.#parts.thrown(thrown));
     }

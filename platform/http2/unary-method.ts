@@ -2,7 +2,10 @@ import type { Trailer } from './grpc-headers.js';
 
 /** One unary call whose request has come whole. */
 export interface UnaryCall {
-  /** The serialised request. It may be a part of a larger buffer. */
+  /**
+   * The serialised request, for the method to take while it runs: empty after it has returned. It may be a part of a
+   * larger buffer, which lives as long as it.
+   */
   readonly message: Buffer;
   /** The last value of a header, by its lower-case name. `-bin` values are still base64. */
   header(name: string): string | undefined;

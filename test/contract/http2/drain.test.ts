@@ -32,7 +32,7 @@ it('two GOAWAYs, with a PING between them, and answers to all that came before t
   await eventually(() => expect(goaways(peer)).toEqual([2 ** 31 - 1, 3]));
   peer.send(grpcRequest(5, paths.echo, Buffer.from('too late')));
   expect(await peer.rst(5)).toBe(7);
-  for (const { call, reply } of rig.held) reply.answer({ body: [call.message] });
+  for (const { message, reply } of rig.held) reply.answer({ body: [message] });
   expect(await peer.body(1)).toEqual(grpcMessage(Buffer.from('early')));
   expect(await peer.body(3)).toEqual(grpcMessage(Buffer.from('just in time')));
   await peer.closed();

@@ -60,7 +60,8 @@ it('the method sees headers, the peer and what is left of the deadline', async (
   expect(held.call.peer).toMatch(/^127\.0\.0\.1:\d+$/);
   expect(held.call.timeoutMs).toBeGreaterThan(15_000);
   expect(held.call.timeoutMs).toBeLessThanOrEqual(20_000);
-  expect(text(held.call.message)).toBe('m');
+  expect(text(held.message)).toBe('m');
+  expect(held.call.message).toHaveLength(0);
   held.reply.answer({ body: [Buffer.from('a'), Buffer.from('b')] });
   held.reply.answer({ body: [Buffer.from('again')] });
   held.reply.fail({ status: 13, message: 'nor this' });

@@ -227,6 +227,16 @@ it('keepalive: with calls under way, a caller that does not even answer a PING i
   alive.close();
 });
 
+it('a caller that asks and never reads is gone after the same while', async () => {
+  await start({ keepaliveMs: 100, keepaliveTimeoutMs: 200, maxSocketBacklogBytes: 100_000 }, [[4, 2 ** 31 - 1]]);
+  peer.send(rawFrame(8, 0, 0, uint32(2 ** 30)));
+  await peer.ping('about to');
+  peer.socket.pause();
+  peer.send(repeated(500, (i) => grpcRequest(2 * i + 1, paths.sized, sizedRequest(60_000, i))));
+  await eventually(() => expect(rig.server.connectionCount).toBe(1));
+  expect(rig.server.streamCount).toBe(0);
+});
+
 it('connections: those beyond the limit are closed at once', async () => {
   await start({});
   const small = await UnaryRig.start({ maxConnections: 1 });

@@ -46,6 +46,7 @@ export function sizedRequest(bytes: number, seed: number): Buffer {
 export interface HeldCall {
   readonly call: UnaryCall;
   readonly reply: UnaryReply;
+  readonly message: Buffer;
   cancelled: number;
 }
 
@@ -138,7 +139,7 @@ export class UnaryRig {
       [
         paths.hold,
         (call, reply) => {
-          const held: HeldCall = { call, reply, cancelled: 0 };
+          const held: HeldCall = { call, reply, message: call.message, cancelled: 0 };
           this.held.push(held);
           return () => {
             held.cancelled++;
