@@ -174,7 +174,7 @@ export class GrpcUnaryServer {
   #open(stream: Http2Stream, head: RequestHead, tunnel: StreamTunnel): StreamConsumer {
     if (head.isTooLarge) {
       const message = `The request's headers are larger than the ${this.#limits.maxHeaderListBytes} bytes allowed.`;
-      return refused(stream, failureBlock(GrpcStatus.RESOURCE_EXHAUSTED, message));
+      return this.#refuse(stream, { status: GrpcStatus.RESOURCE_EXHAUSTED, message });
     }
     const method = this.#options.methods.get(head.path);
     if (method === undefined) return tunnel.open(stream, head);
@@ -193,10 +193,15 @@ export class GrpcUnaryServer {
       deadlineMs = stream.openedMs + parseTimeoutMs(head.grpcTimeout);
       if (Number.isNaN(deadlineMs)) {
         const message = `The grpc-timeout "${head.grpcTimeout}" is not up to eight digits and a unit.`;
-        return refused(stream, failureBlock(GrpcStatus.INTERNAL, message));
+        return this.#refuse(stream, { status: GrpcStatus.INTERNAL, message });
       }
     }
     return new UnaryExchange(stream, head, method, this.#parts, deadlineMs);
+  }
+
+  #refuse(stream: Http2Stream, failure: UnaryFailure): StreamConsumer {
+    const { status, message, trailers } = this.#parts.refused(failure);
+    return refused(stream, failureBlock(status, message, trailers));
   }
 }
 

@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { connect as connectTcp, type Socket } from 'node:net';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
 import { systemClock } from '../../core/clock.js';
+import { ShoalError } from '../../core/errors.js';
 import { type Random, seededRandom } from '../../core/random.js';
 import { OipClient } from '../../platform/oip/client.js';
 import { eventually } from '../support/eventually.js';
