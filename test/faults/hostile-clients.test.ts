@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { connect as connectTcp, type Socket } from 'node:net';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
 import { systemClock } from '../../core/clock.js';
+import { ShoalError } from '../../core/errors.js';
 import { type Random, seededRandom } from '../../core/random.js';
 import { OipClient } from '../../platform/oip/client.js';
 import { eventually } from '../support/eventually.js';
@@ -41,9 +42,9 @@ async function expectUnharmed(): Promise<void> {
   for (const model of ['affine', 'slow', 'wide']) expect(await view.restarts(model)).toBe(0);
 }
 afterEach(async () => {
-  view.close();
+  view?.close();
   await good.stop();
-  await cluster.stop();
+  await cluster?.stop();
 });
 
 async function dial(address: string): Promise<Socket> {
