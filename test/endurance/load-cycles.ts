@@ -36,7 +36,7 @@ export async function loadCycles(cycles: number, warmUp: number): Promise<Cycles
   const folder = mkdtempSync(path.join(tmpdir(), 'shoal-cycles-'));
   const empty = mkdtempSync(path.join(tmpdir(), 'shoal-empty-'));
   await generateBenchModels(folder, ['tiny']);
-  const script = path.join(import.meta.dirname, 'load-cycles.mjs');
+  const script = path.join(import.meta.dirname, 'cycling-worker.mjs');
   const child = spawn(process.execPath, [script, folder, empty, String(warmUp + cycles)], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });

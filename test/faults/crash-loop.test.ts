@@ -17,8 +17,8 @@ let view: ClusterView;
 let curse: NodeJS.Timeout | undefined;
 afterEach(async () => {
   clearInterval(curse);
-  view.close();
-  await cluster.stop();
+  view?.close();
+  await cluster?.stop();
 });
 
 /** From now on every executor of `doomed` dies soon after it was born, as one does whose native code is broken. */

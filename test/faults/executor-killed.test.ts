@@ -23,8 +23,8 @@ const start = async (instances: number, args: readonly string[] = []): Promise<v
   view = new ClusterView(cluster);
 };
 afterEach(async () => {
-  view.close();
-  await cluster.stop();
+  view?.close();
+  await cluster?.stop();
 });
 
 /** The process of one instance that takes batches now, or undefined. */

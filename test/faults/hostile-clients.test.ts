@@ -42,9 +42,9 @@ async function expectUnharmed(): Promise<void> {
   for (const model of ['affine', 'slow', 'wide']) expect(await view.restarts(model)).toBe(0);
 }
 afterEach(async () => {
-  view.close();
+  view?.close();
   await good.stop();
-  await cluster.stop();
+  await cluster?.stop();
 });
 
 async function dial(address: string): Promise<Socket> {

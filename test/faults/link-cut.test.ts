@@ -31,7 +31,7 @@ async function start(count: number, flags: readonly string[] = []): Promise<void
   await view.serving('slow', count, 1);
 }
 afterEach(async () => {
-  view.close();
+  view?.close();
   for (const one of [...workers.splice(0), front]) await one.stop();
   for (const proxy of proxies.splice(0)) await proxy.end();
 });

@@ -33,7 +33,7 @@ async function start(host: NetworkNamespace, beside: number): Promise<void> {
   await view.serving('slow', 1 + beside, 1);
 }
 afterEach(async () => {
-  view.close();
+  view?.close();
   for (const service of services) await service.stop();
 });
 

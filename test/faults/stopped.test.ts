@@ -21,7 +21,7 @@ const started = (service: Service): Service => {
   return service;
 };
 afterEach(async () => {
-  view.close();
+  view?.close();
   // Workers first, which were started last.
   for (const service of services.reverse()) await service.stop();
   services = [];

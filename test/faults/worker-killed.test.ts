@@ -28,7 +28,7 @@ const start = async (): Promise<void> => {
   for (const model of ['slow', 'affine']) await view.serving(model, 2, 1);
 };
 afterEach(async () => {
-  view.close();
+  view?.close();
   for (const one of workers.values()) await one.stop();
   workers.clear();
   await front.stop();

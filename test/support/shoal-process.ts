@@ -14,6 +14,8 @@ export interface Launch {
   readonly env: Readonly<Record<string, string>>;
   /** Text for standard input, which is closed then. */
   readonly input?: string;
+  /** Program and arguments that become shoal, for example `ip netns exec NAME`. */
+  readonly through?: readonly string[];
   /** Permissions of files count for this process, though it may run as root. */
   readonly unprivileged?: boolean;
 }
@@ -35,10 +37,11 @@ export class ShoalProcess {
   readonly #child: ChildProcess;
   readonly #listeners = new Set<() => void>();
 
-  constructor({ args, cwd, env, input, unprivileged = false }: Launch) {
+  constructor({ args, cwd, env, input, through = [], unprivileged = false }: Launch) {
     this.args = args;
     const drop = unprivileged && process.geteuid?.() === 0 ? withoutOverride : [];
-    const [program = '', ...rest] = [...drop, process.execPath, path.join(packageRoot, 'ops/bin/shoal.js'), ...args];
+    const shoal = [process.execPath, path.join(packageRoot, 'ops/bin/shoal.js'), ...args];
+    const [program = '', ...rest] = [...drop, ...through, ...shoal];
     this.#child = spawn(program, rest, { cwd, env, stdio: ['pipe', 'pipe', 'pipe'] });
     this.pid = this.#child.pid ?? 0;
     this.#child.stdout?.setEncoding('utf8').on('data', (text: string) => {
