@@ -34,7 +34,8 @@ export function forkChild<Sent extends object, Received>(
 ): Child<Sent, Received> {
   const pinned = cpus === '' ? {} : { execPath: 'taskset', execArgv: ['-c', cpus, process.execPath] };
   const child: ChildProcess = fork(compiled(entry), args, {
-    execArgv: [],
+    // As the server's own (ops/bin/shoal.js): requests and answers live outside V8's heap, and few objects in it.
+    execArgv: ['--max-semi-space-size=2'],
     ...pinned,
     serialization: 'advanced',
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
