@@ -10,7 +10,8 @@ const only = (name, from, allowed, comment) => ({
 module.exports = {
   forbidden: [
     { name: 'no-cycles', severity: 'error', from: {}, to: { circular: true } },
-    { name: 'resolvable', severity: 'error', from: {}, to: { couldNotResolve: true } },
+    // Two test programs run compiled code, which a fresh clone does not have yet.
+    { name: 'resolvable', severity: 'error', from: {}, to: { couldNotResolve: true, pathNot: '(^|/)dist/' } },
     only('core-is-alone', '^core/', ['core'], 'core is the shared kernel; it knows nothing else'),
     { name: 'core-is-pure', severity: 'error', from: { path: '^core/' }, to: { dependencyTypes: ['core', 'npm'] } },
     only('loadbalancer-on-core', '^loadbalancer/', ['core', 'loadbalancer'], 'policies are pure'),
