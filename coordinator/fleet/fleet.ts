@@ -74,10 +74,6 @@ export class Fleet {
     return this.#links.get(workerId)?.info?.pipelineDepth ?? 0;
   }
 
-  isDraining(workerId: string): boolean {
-    return this.#links.get(workerId)?.state === 'draining';
-  }
-
   /** Is any worker there that could tell what it holds? */
   get anyConnected(): boolean {
     for (const { state } of this.#links.values()) if (state === 'connected' || state === 'draining') return true;

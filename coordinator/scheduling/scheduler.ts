@@ -121,11 +121,6 @@ export class Scheduler<P extends Piece> {
     this.#lanes.get(key)?.workers.delete(workerId);
   }
 
-  /** Does any worker hold, or could it soon again hold, instances of this lane's version? */
-  hasWorkers(key: string): boolean {
-    return (this.#lanes.get(key)?.workers.size ?? 0) > 0;
-  }
-
   queuedRows(key: string): number {
     return this.#lanes.get(key)?.rows ?? 0;
   }

@@ -10,6 +10,7 @@ import {
 import { loadSync } from '@grpc/proto-loader';
 import { type CancelTimer, type Timers, wallClockMs } from '../../core/clock.js';
 import { channelOptions } from '../grpc-options.js';
+import { tunnelPeerHeader } from '../http2/stream-tunnel.js';
 import { protoFile } from '../package-root.js';
 
 interface AnnounceRequest {
@@ -37,15 +38,19 @@ export function registryGrpcService(announcements: Announcements, ttlMs: number)
     Announce: (call: ServerUnaryCall<AnnounceRequest, AnnounceReply>, reply: sendUnaryData<AnnounceReply>) => {
       const { worker_id: workerId, address, leaving } = call.request;
       if (leaving) announcements.left(workerId);
-      else announcements.announced(workerId, address.startsWith(':') ? hostOf(call.getPeer()) + address : address);
+      else announcements.announced(workerId, address.startsWith(':') ? hostOf(call) + address : address);
       reply(null, { ttl_ms: ttlMs });
     },
   };
   return { name: 'shoal.link.v1.Registry', definition: registryService, implementation, packageDefinition: definition };
 }
 
-/** The host of a gRPC peer name such as `10.0.0.7:41234` or `[::1]:41234`. */
-const hostOf = (peer: string): string => peer.slice(0, peer.lastIndexOf(':')).replace(/^ipv[46]:/, '');
+/** The host that an announcement came from. Behind the coordinator's own door the tunnel names it: see stream-tunnel.ts. */
+function hostOf(call: ServerUnaryCall<AnnounceRequest, AnnounceReply>): string {
+  const [tunnelled] = call.metadata.get(tunnelPeerHeader);
+  const peer = typeof tunnelled === 'string' ? tunnelled : call.getPeer();
+  return peer.slice(0, peer.lastIndexOf(':')).replace(/^ipv[46]:/, '');
+}
 
 /** Makes a worker known to one coordinator for as long as it lives. */
 export class Announcer {
