@@ -38,10 +38,13 @@ function fixedAnswer(): Buffer {
     outputs: [{ ...output, parts: [data], byteLength: data.length }],
     receipt: {
       queueUs: 0,
+      batchWaitUs: 0,
       inputUs: 0,
       executeUs: 0,
       outputUs: 0,
       batchRows: 1,
+      paddedRows: 0,
+      version: '1',
       worker: 'null',
       instance: 'null',
       attempt: 1,

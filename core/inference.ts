@@ -38,14 +38,20 @@ export interface CallContext {
 
 /** Where the time of one answer went. Durations in microseconds. */
 export interface TimingReceipt {
+  /** Waiting for a free instance, in the coordinator and on the worker. */
   readonly queueUs: number;
+  /** Waiting for company while an instance was free. */
+  readonly batchWaitUs: number;
   /** Writing the batch where the executor reads it. */
   readonly inputUs: number;
   /** ONNX Runtime itself. */
   readonly executeUs: number;
   readonly outputUs: number;
-  /** Rows that ran together. */
+  /** Rows that ran together, empty ones not counted. */
   readonly batchRows: number;
+  /** Empty rows that ran with them, to fill up a fixed batch size. */
+  readonly paddedRows: number;
+  readonly version: string;
   readonly worker: string;
   readonly instance: string;
   readonly attempt: number;

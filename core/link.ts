@@ -8,7 +8,10 @@ export interface Batch {
   readonly batchId: number;
   readonly model: string;
   readonly version: string;
+  /** Rows to execute, empty ones that fill up a fixed size included. */
   readonly rows: number;
+  /** Device of the worker whose instance is to run it, as in `InstanceStatus.device`; empty: any. */
+  readonly device: string;
   readonly inputs: readonly ScatteredTensor[];
   /** Output names somebody asked for. */
   readonly outputs: readonly string[];

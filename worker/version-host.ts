@@ -2,7 +2,7 @@ import type { Logger } from 'pino';
 import type { Clock, Timers } from '../core/clock.js';
 import { ShoalError } from '../core/errors.js';
 import type { Batch } from '../core/link.js';
-import { type ModelSpec, type VersionState, type VersionStatus, versionKey } from '../core/model.js';
+import { type ModelSpec, naturalBatching, type VersionState, type VersionStatus, versionKey } from '../core/model.js';
 import type { Random } from '../core/random.js';
 import { type Device, deviceText } from './executor/device.js';
 import { Executor, type ExecutorOptions } from './executor/executor.js';
@@ -84,7 +84,8 @@ export class VersionHost {
     const { model, version } = this.plan;
     const reason = [this.#reason || this.#pool.reason, this.#remark].filter((text) => text !== '').join(' ');
     const slots = this.#state === 'ready' ? this.#pool.slots : 0;
-    return { model, version, state: this.#state, reason, spec: this.#spec, slots, instances: this.#pool.statuses() };
+    const instances = this.#pool.statuses();
+    return { model, version, state: this.#state, reason, spec: this.#spec, slots, instances, profiles: {} };
   }
 
   /** Batches that one coordinator may have here at a time. */
@@ -201,7 +202,7 @@ export class VersionHost {
     }
     this.#remark = `Served without batching, because rows of one batch are not independent: ${probe.detail}.`;
     this.#logger.warn(this.#remark);
-    return { ...spec, maxBatchSize: 0, batching: { maxQueueDelayUs: 0, preferredRows: [] } };
+    return { ...spec, maxBatchSize: 0, batching: naturalBatching };
   }
 
   /** A batch whose outputs have not a row for each of its rows cannot be divided among its requests. */

@@ -300,4 +300,5 @@ const unavailable = (model: string, version: string, error: ShoalError): Version
   spec: undefined,
   slots: 0,
   instances: [],
+  profiles: {},
 });

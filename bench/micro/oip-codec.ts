@@ -6,10 +6,13 @@ import { decodeInferResponse, encodeInferResponse } from '../../platform/oip/res
 
 const receipt = {
   queueUs: 0,
+  batchWaitUs: 0,
   inputUs: 0,
   executeUs: 0,
   outputUs: 0,
   batchRows: 1,
+  paddedRows: 0,
+  version: '1',
   worker: 'w',
   instance: 'i',
   attempt: 1,

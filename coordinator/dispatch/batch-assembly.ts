@@ -44,6 +44,7 @@ export function assembleBatch(
     model: spec.model,
     version: spec.version,
     rows,
+    device: '',
     inputs,
     outputs,
     budgetUs: Math.max(0, (lastDeadlineMs - nowMs) * 1000),

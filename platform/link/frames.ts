@@ -1,10 +1,10 @@
 import protobuf from 'protobufjs';
-import { type Datatype, isDatatype } from '../../core/datatype.js';
-import { type ErrorCode, isErrorCode, ShoalError } from '../../core/errors.js';
+import { type ErrorCode, isErrorCode } from '../../core/errors.js';
 import type { Batch, ToCoordinator, ToWorker } from '../../core/link.js';
-import type { InstanceState, InstanceStatus, ModelSpec, VersionState, VersionStatus } from '../../core/model.js';
-import type { ScatteredTensor, Tensor, TensorSpec } from '../../core/tensor.js';
+import type { ScatteredTensor, Tensor } from '../../core/tensor.js';
 import { protoFile } from '../package-root.js';
+import { readVersion, type WireVersion, wireVersion } from './version-frames.js';
+import { malformed, readDatatype, type Whole, whole } from './wire-values.js';
 
 const root = protobuf.loadSync(protoFile('link.proto'));
 const ToWorkerMessage = root.lookupType('shoal.link.v1.ToWorker');
@@ -29,6 +29,7 @@ export function encodeToWorker(message: ToWorker): Buffer {
     budgetUs: batch.budgetUs === Number.POSITIVE_INFINITY ? 0 : Math.max(1, Math.round(batch.budgetUs)),
     traceparent: batch.traceparent,
     attempt: batch.attempt,
+    device: batch.device,
   };
   const parts: Uint8Array[] = [];
   let bytes = 0;
@@ -52,6 +53,7 @@ export function decodeToWorker(frame: Buffer): ToWorker {
       budgetUs: Whole;
       traceparent: string;
       attempt: number;
+      device: string;
     };
     cancel?: { batchId: Whole };
     payload: Uint8Array;
@@ -65,6 +67,7 @@ export function decodeToWorker(frame: Buffer): ToWorker {
     model: execute.model,
     version: execute.version,
     rows: execute.rows,
+    device: execute.device,
     inputs: slicePayload(execute.inputs, message.payload).map(scattered),
     outputs: execute.outputs,
     budgetUs: budgetUs === 0 ? Number.POSITIVE_INFINITY : budgetUs,
@@ -167,38 +170,12 @@ export function decodeToCoordinator(frame: Buffer): ToCoordinator {
   return { kind: 'hello', worker, versions: versions.map(readVersion) };
 }
 
-type Whole = number | { toNumber(): number };
-
-const whole = (value: Whole): number => (typeof value === 'number' ? value : value.toNumber());
-
 interface WireTensor {
   readonly name: string;
   readonly datatype: string;
   readonly shape: Whole[];
   readonly bytes: Whole;
 }
-
-interface WireSpec {
-  readonly platform: string;
-  readonly maxBatchSize: number;
-  readonly inputs: { name: string; datatype: string; shape: Whole[] }[];
-  readonly outputs: { name: string; datatype: string; shape: Whole[] }[];
-  readonly maxQueueDelayUs: Whole;
-  readonly preferredRows: number[];
-  readonly labels: { output: string; names: string[] }[];
-}
-
-interface WireVersion {
-  readonly model: string;
-  readonly version: string;
-  readonly state: string;
-  readonly reason: string;
-  readonly spec?: WireSpec | null;
-  readonly slots: number;
-  readonly instances: { id: string; device: string; state: string; reason: string; pid: number; restarts: number }[];
-}
-
-const malformed = (what: string): ShoalError => new ShoalError('INTERNAL', `The other end of a link sent ${what}.`);
 
 function decode(type: protobuf.Type, frame: Buffer): protobuf.Message {
   try {
@@ -260,54 +237,3 @@ function slicePayload(headers: readonly WireTensor[], wirePayload: Uint8Array): 
 }
 
 const scattered = ({ data, ...rest }: Tensor): ScatteredTensor => ({ ...rest, parts: [data], byteLength: data.length });
-
-function readDatatype(text: string): Datatype {
-  if (!isDatatype(text)) throw malformed(`the unknown datatype '${text}'`);
-  return text;
-}
-
-function wireVersion(status: VersionStatus): object {
-  const { spec } = status;
-  if (spec === undefined) return { ...status, spec: undefined };
-  const { batching, labels, ...rest } = spec;
-  return {
-    ...status,
-    spec: {
-      ...rest,
-      maxQueueDelayUs: batching.maxQueueDelayUs,
-      preferredRows: batching.preferredRows,
-      labels: Object.entries(labels).map(([output, names]) => ({ output, names })),
-    },
-  };
-}
-
-function readVersion(wire: WireVersion): VersionStatus {
-  const { model, version, reason, slots } = wire;
-  const instances = wire.instances.map(
-    ({ id, device, state, reason: why, pid, restarts }): InstanceStatus => ({
-      id,
-      device,
-      state: state as InstanceState,
-      reason: why,
-      pid,
-      restarts,
-    }),
-  );
-  const spec = wire.spec == null ? undefined : readSpec(model, version, wire.spec);
-  return { model, version, state: wire.state as VersionState, reason, spec, slots, instances };
-}
-
-function readSpec(model: string, version: string, wire: WireSpec): ModelSpec {
-  const tensors = (list: WireSpec['inputs']): TensorSpec[] =>
-    list.map(({ name, datatype, shape }) => ({ name, datatype: readDatatype(datatype), shape: shape.map(whole) }));
-  return Object.freeze({
-    model,
-    version,
-    platform: wire.platform,
-    maxBatchSize: wire.maxBatchSize,
-    inputs: tensors(wire.inputs),
-    outputs: tensors(wire.outputs),
-    batching: { maxQueueDelayUs: whole(wire.maxQueueDelayUs), preferredRows: wire.preferredRows },
-    labels: Object.fromEntries(wire.labels.map(({ output, names }) => [output, names])),
-  });
-}

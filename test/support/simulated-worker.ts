@@ -1,6 +1,6 @@
 import type { Timers } from '../../core/clock.js';
 import type { Batch, LinkEvents, LinkSession, ToCoordinator, WorkerEndpoint } from '../../core/link.js';
-import type { ModelSpec, VersionStatus, WorkerInfo } from '../../core/model.js';
+import { type ModelSpec, naturalBatching, type VersionStatus, type WorkerInfo } from '../../core/model.js';
 
 /** FP32 [-1, width] → FP32 [-1, width]; the simulated worker answers y = 2x + 1. */
 export function doublingSpec(overrides: Partial<ModelSpec> = {}): ModelSpec {
@@ -11,7 +11,10 @@ export function doublingSpec(overrides: Partial<ModelSpec> = {}): ModelSpec {
     maxBatchSize: 4,
     inputs: [{ name: 'x', datatype: 'FP32', shape: [-1, -1] }],
     outputs: [{ name: 'y', datatype: 'FP32', shape: [-1, -1] }],
-    batching: { maxQueueDelayUs: 0, preferredRows: [] },
+    batching: naturalBatching,
+    buckets: undefined,
+    resources: [],
+    deviceWeight: 1,
     labels: {},
     ...overrides,
   };
@@ -24,7 +27,15 @@ export const readyStatus = (spec: ModelSpec, slots = 1): VersionStatus => ({
   reason: '',
   spec,
   slots,
-  instances: [],
+  instances: Array.from({ length: slots }, (_, i) => ({
+    id: String(i),
+    device: 'cpu',
+    state: 'idle' as const,
+    reason: '',
+    pid: 0,
+    restarts: 0,
+  })),
+  profiles: {},
 });
 
 /**

@@ -1,5 +1,5 @@
 import { ShoalError } from '../../core/errors.js';
-import type { ModelSpec } from '../../core/model.js';
+import { type ModelSpec, naturalBatching } from '../../core/model.js';
 import { shapeText, type TensorSpec } from '../../core/tensor.js';
 import { configDatatype } from './tensor-config.js';
 import type { VersionPlan } from './version-plan.js';
@@ -50,7 +50,10 @@ export function resolveSpec(
     maxBatchSize,
     inputs,
     outputs,
-    batching: { maxQueueDelayUs: plan.maxQueueDelayUs, preferredRows },
+    batching: { ...naturalBatching, maxQueueDelayUs: plan.maxQueueDelayUs, preferredRows },
+    buckets: undefined,
+    resources: [],
+    deviceWeight: 1,
     labels: plan.labels,
   };
   return { spec, batchingInferred, warnings };

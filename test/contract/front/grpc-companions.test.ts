@@ -11,6 +11,7 @@ import {
 import { loadSync } from '@grpc/proto-loader';
 import { protoPath as healthProto } from 'grpc-health-check';
 import protobuf from 'protobufjs';
+import { naturalBatching } from '../../../core/model.js';
 import 'protobufjs/ext/descriptor/index.js';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { adminGrpcService } from '../../../coordinator/admin/admin-service.js';
@@ -26,7 +27,7 @@ const versions: VersionView[] = [
     version: '2',
     state: 'ready',
     reason: '',
-    spec: { ...echoSpec, batching: { maxQueueDelayUs: 500, preferredRows: [4, 8] } },
+    spec: { ...echoSpec, batching: { ...naturalBatching, maxQueueDelayUs: 500, preferredRows: [4, 8] } },
     workers: ['w1'],
     queuedRows: 17,
     queuedRequests: 17,
@@ -50,7 +51,15 @@ const instance = {
   pid: 4711,
   restarts: 3,
 } as const;
-const held = { model: 'echo', version: '2', state: 'ready', reason: '', slots: 1, instances: [instance] } as const;
+const held = {
+  model: 'echo',
+  version: '2',
+  state: 'ready',
+  reason: '',
+  slots: 1,
+  instances: [instance],
+  profiles: {},
+} as const;
 const info = { devices: ['cpu'], softwareVersion: '0.1.0', pid: 99, host: 'here', pipelineDepth: 1 };
 const workers: WorkerView[] = [
   {

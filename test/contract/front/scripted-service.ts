@@ -2,15 +2,18 @@ import type { CancelCall, InferenceService, ServingObserver } from '../../../coo
 import { type ErrorCode, isErrorCode, ShoalError } from '../../../core/errors.js';
 import type { CallContext, InferOutcome, InferRequest, TimingReceipt } from '../../../core/inference.js';
 import { noParameters } from '../../../core/inference.js';
-import type { ModelSpec } from '../../../core/model.js';
+import { type ModelSpec, naturalBatching } from '../../../core/model.js';
 import { createLogger, type Logger } from '../../../platform/telemetry/logger.js';
 
 export const receipt: TimingReceipt = {
   queueUs: 12.4,
+  batchWaitUs: 0,
   inputUs: 3,
   executeUs: 840,
   outputUs: 2,
   batchRows: 16,
+  paddedRows: 0,
+  version: '1',
   worker: 'wörker;1',
   instance: 'cpu-0',
   attempt: 1,
@@ -23,7 +26,10 @@ export const echoSpec: ModelSpec = {
   maxBatchSize: 8,
   inputs: [{ name: 'x', datatype: 'FP32', shape: [-1, 2] }],
   outputs: [{ name: 'y', datatype: 'FP32', shape: [-1, 2] }],
-  batching: { maxQueueDelayUs: 0, preferredRows: [] },
+  batching: naturalBatching,
+  buckets: undefined,
+  resources: [],
+  deviceWeight: 1,
   labels: {},
 };
 

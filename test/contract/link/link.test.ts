@@ -2,6 +2,7 @@ import { Client, credentials, Server, ServerCredentials } from '@grpc/grpc-js';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { Datatype } from '../../../core/datatype.js';
 import type { Batch, LinkSession, ToCoordinator, WorkerEndpoint } from '../../../core/link.js';
+import { naturalBatching } from '../../../core/model.js';
 import { serverOptions } from '../../../platform/grpc-options.js';
 import { GrpcWorkerEndpoint, linkImplementation, linkService } from '../../../platform/link/grpc-link.js';
 import { systemTimers } from '../../../platform/timers.js';
@@ -37,6 +38,7 @@ function batch(overrides: Partial<Batch> = {}): Batch {
     batchId: 7,
     model: 'double',
     version: '1',
+    device: '',
     rows: 3,
     inputs: [{ name: 'x', datatype: 'FP32', shape: [3, 1], parts, byteLength: 12 }],
     outputs: ['y'],
@@ -63,7 +65,7 @@ describe.each(Object.entries(ways))('a link %s', (_name, make) => {
 
   it('says hello first, with the whole snapshot', async () => {
     const spec = doublingSpec({
-      batching: { maxQueueDelayUs: 1500, preferredRows: [2, 4] },
+      batching: { ...naturalBatching, maxQueueDelayUs: 1500, preferredRows: [2, 4] },
       labels: { y: ['cat', 'dog'] },
     });
     const status = {

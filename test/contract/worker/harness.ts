@@ -146,6 +146,7 @@ export class Listener implements LinkEvents {
       kind: 'execute',
       batch: {
         version: '1',
+        device: '',
         outputs: [],
         budgetUs: Number.POSITIVE_INFINITY,
         traceparent: '',

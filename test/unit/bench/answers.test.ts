@@ -12,10 +12,13 @@ const fp32 = (name: string, shape: readonly number[], ...values: number[]): Tens
 
 const receipt = {
   queueUs: 1,
+  batchWaitUs: 0,
   inputUs: 1,
   executeUs: 1,
   outputUs: 1,
   batchRows: 1,
+  paddedRows: 0,
+  version: '1',
   worker: 'w',
   instance: 'i',
   attempt: 1,

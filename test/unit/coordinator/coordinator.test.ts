@@ -3,6 +3,7 @@ import { Coordinator } from '../../../coordinator/coordinator.js';
 import type { ServingObserver } from '../../../coordinator/serving.js';
 import { VirtualClock } from '../../../core/clock.js';
 import { type CallContext, type InferOutcome, type InferRequest, noParameters } from '../../../core/inference.js';
+import { naturalBatching } from '../../../core/model.js';
 import { seededRandom } from '../../../core/random.js';
 import { createLogger } from '../../../platform/telemetry/logger.js';
 import { asFloats, doublingSpec, floats, readyStatus, SimulatedWorker } from '../../support/simulated-worker.js';
@@ -135,7 +136,7 @@ describe('batches', () => {
   });
 
   it('waits for company only as long as max_queue_delay allows', () => {
-    const spec = doublingSpec({ batching: { maxQueueDelayUs: 5000, preferredRows: [] } });
+    const spec = doublingSpec({ batching: { ...naturalBatching, maxQueueDelayUs: 5000, preferredRows: [] } });
     join({ statuses: [readyStatus(spec)] });
     const first = ask(request([1, 1], [1]));
     clock.advance(3);

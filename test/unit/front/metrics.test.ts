@@ -8,10 +8,13 @@ import { ServingMetrics } from '../../../platform/telemetry/metrics.js';
 
 const receipt: TimingReceipt = {
   queueUs: 300,
+  batchWaitUs: 0,
   inputUs: 20,
   executeUs: 900,
   outputUs: 10,
   batchRows: 8,
+  paddedRows: 0,
+  version: '1',
   worker: 'w1',
   instance: 'cpu-0',
   attempt: 1,
@@ -100,7 +103,9 @@ function fleetOf(workers: Record<string, readonly InstanceStatus[]>): FleetView 
       Object.entries(workers).map(([workerId, instances]) => ({
         workerId,
         state: 'connected',
-        versions: [{ model: 'm', version: '1', state: 'ready', reason: '', spec: undefined, slots: 1, instances }],
+        versions: [
+          { model: 'm', version: '1', state: 'ready', reason: '', spec: undefined, slots: 1, instances, profiles: {} },
+        ],
       })),
   };
 }

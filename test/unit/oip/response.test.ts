@@ -19,10 +19,13 @@ import {
 
 const receipt = {
   queueUs: 1,
+  batchWaitUs: 0,
   inputUs: 2,
   executeUs: 3,
   outputUs: 4,
   batchRows: 5,
+  paddedRows: 0,
+  version: '1',
   worker: 'w',
   instance: 'i',
   attempt: 1,

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import type { Datatype } from '../../../core/datatype.js';
 import { ShoalError } from '../../../core/errors.js';
+import { naturalBatching } from '../../../core/model.js';
 import { readModelConfig } from '../../../worker/repository/model-config.js';
 import { inferredMaxBatchSize, type ObservedTensor, resolveSpec } from '../../../worker/repository/resolve-spec.js';
 import type { VersionPlan } from '../../../worker/repository/version-plan.js';
@@ -139,7 +140,10 @@ describe('the declared signature against the model', () => {
           { name: 'c', datatype: 'INT64', shape: [-1] },
         ],
         outputs: [{ name: 'y', datatype: 'FP32', shape: [-1, 2] }],
-        batching: { maxQueueDelayUs: 9, preferredRows: [4] },
+        batching: { ...naturalBatching, maxQueueDelayUs: 9, preferredRows: [4] },
+        buckets: undefined,
+        resources: [],
+        deviceWeight: 1,
         labels: { y: ['no', 'yes'] },
       },
       batchingInferred: false,

@@ -10,6 +10,7 @@ const batch: Batch = {
   batchId: 1,
   model: 'm',
   version: '1',
+  device: '',
   rows: 3,
   inputs: [],
   outputs: [],

@@ -114,6 +114,7 @@ function setUp(instances: number, options: Partial<PoolOptions> = {}) {
       batchId,
       model: 'm',
       version: '1',
+      device: '',
       rows: 1,
       inputs: [],
       outputs: [],
