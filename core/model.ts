@@ -128,6 +128,12 @@ export interface InstanceStatus {
   readonly restarts: number;
 }
 
+/** What devices of one kind have in common: `cuda:1` → `cuda`. Latency profiles are kept by it. */
+export function deviceClass(device: string): string {
+  const end = device.indexOf(':');
+  return end < 0 ? device : device.slice(0, end);
+}
+
 /** One point of a latency profile ℓ(rows). */
 export interface ProfilePoint {
   readonly rows: number;
