@@ -88,9 +88,9 @@ export class VersionHost {
     return { model, version, state: this.#state, reason, spec: this.#spec, slots, instances, profiles: {} };
   }
 
-  /** Batches that one coordinator may have here at a time. */
-  get batchLimit(): number {
-    return this.#devices.length * (1 + this.#context.pipelineDepth);
+  /** Batches that one coordinator may have here at a time for this device; in all, if it is empty. */
+  batchLimit(device: string): number {
+    return this.#pool.instancesOn(device) * (1 + this.#context.pipelineDepth);
   }
 
   /** Loads and warms all instances. Never throws: a failure is the version's state. */

@@ -150,6 +150,23 @@ describe('sessions', () => {
     expect(answerOf(await second)).toEqual([3, 5, 7, 9]);
   });
 
+  it('have credits for each device, and learn which devices there are', async () => {
+    const worker = await start({ repositories: [path.join(folder, 'slow')], pipelineDepth: 1 });
+    const listener = new Listener(worker);
+    await worker.settled();
+    const batch = { model: 'slow', rows: 1, inputs: input([1, 2, 3, 4]), device: 'cpu' };
+    const [first, second, third] = [listener.execute(batch), listener.execute(batch), listener.execute(batch)];
+    expect(failureOf(await third)).toMatchObject({ error: { code: 'QUEUE_FULL' }, retryable: true });
+    expect(answerOf(await first)).toEqual([3, 5, 7, 9]);
+    expect(failureOf(await listener.execute({ ...batch, device: 'cuda:3' }))).toMatchObject({
+      error: { code: 'MODEL_NOT_READY', message: expect.stringContaining('cuda:3; its devices: cpu.') },
+      retryable: true,
+    });
+    expect(answerOf(await second)).toEqual([3, 5, 7, 9]);
+    // The credits are back.
+    expect(answerOf(await listener.execute(batch))).toEqual([3, 5, 7, 9]);
+  });
+
   it('can give a waiting batch up', async () => {
     const worker = await start({ repositories: [path.join(folder, 'slow')], pipelineDepth: 3 });
     const listener = new Listener(worker);
