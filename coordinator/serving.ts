@@ -50,7 +50,8 @@ export interface AdminView {
 }
 
 /** Why a batch was closed. */
-export type CloseReason = 'full' | 'idle' | 'delay' | 'preferred' | 'unbatched' | 'drain';
+export const closeReasons = ['full', 'idle', 'delay', 'deadline', 'preferred', 'unbatched'] as const;
+export type CloseReason = (typeof closeReasons)[number];
 
 /** Told of everything that happens to requests; metrics listen here. Must be cheap and must not throw. */
 export interface ServingObserver {
@@ -59,4 +60,6 @@ export interface ServingObserver {
   failed(model: string, version: string, code: ErrorCode, latencyUs: number): void;
   dispatched(model: string, version: string, rows: number, requests: number, reason: CloseReason): void;
   retried(model: string, version: string): void;
+  /** Rows whose deadline had passed when their execution began. */
+  executedLate(model: string, version: string, rows: number): void;
 }

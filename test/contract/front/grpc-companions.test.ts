@@ -51,15 +51,15 @@ const instance = {
   pid: 4711,
   restarts: 3,
 } as const;
-const held = {
+const listed = {
   model: 'echo',
   version: '2',
   state: 'ready',
   reason: '',
   slots: 1,
   instances: [instance],
-  profiles: {},
 } as const;
+const held = { ...listed, profiles: {} };
 const info = { devices: ['cpu'], softwareVersion: '0.1.0', pid: 99, host: 'here', pipelineDepth: 1 };
 const workers: WorkerView[] = [
   {
@@ -156,7 +156,7 @@ describe('admin', () => {
         state: 'connected',
         reason: '',
         info,
-        versions: [held],
+        versions: [listed],
         batchesInFlight: 2,
       },
       {
