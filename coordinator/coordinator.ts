@@ -4,6 +4,7 @@ import type { CallContext, InferOutcome, InferRequest } from '../core/inference.
 import type { ToCoordinator, WorkerEndpoint } from '../core/link.js';
 import { deviceClass, type ModelSpec, type VersionStatus } from '../core/model.js';
 import type { Random } from '../core/random.js';
+import type { ListedExplanation } from '../platform/admin/explanation.js';
 import type { Logger } from '../platform/telemetry/logger.js';
 import { startRequestSpan } from '../platform/telemetry/tracing.js';
 import { type AdmittedInputs, checkRequest, timeoutMs } from './admission/check-request.js';
@@ -11,6 +12,7 @@ import { type QueueTerms, queueTerms } from './admission/queue-terms.js';
 import { Call } from './dispatch/call.js';
 import { Dispatcher } from './dispatch/dispatcher.js';
 import { ReplyOrder } from './dispatch/reply-order.js';
+import { explainLane } from './explain.js';
 import { Fleet } from './fleet/fleet.js';
 import { hasReady, ModelDirectory, overallState, type VersionEntry } from './fleet/model-directory.js';
 import { laneRule, policyOf } from './scheduling/lane-rule.js';
@@ -36,6 +38,7 @@ export interface CoordinatorOptions {
   readonly scheduling: SchedulerOptions;
 }
 
+const nothingLost = { shape: 0, version: 0, priority: 0 };
 const nothingToCancel: CancelCall = () => undefined;
 
 /** Takes calls in, finds out what they mean, and keeps the scheduler's picture of the fleet true. */
@@ -153,7 +156,15 @@ export class Coordinator implements InferenceService, AdminView {
       workers: [...entry.holders].filter(([, status]) => status.state === 'ready').map(([workerId]) => workerId),
       queuedRows: this.#dispatcher.queuedRows(entry.key),
       queuedRequests: this.#dispatcher.queuedPieces(entry.key),
+      lost: this.#dispatcher.scheduler.lane(entry.key)?.tally.lost ?? nothingLost,
     }));
+  }
+
+  explain(model: string, version: string): readonly ListedExplanation[] {
+    return this.#directory.find(model, version).flatMap((entry) => {
+      const lane = this.#dispatcher.scheduler.lane(entry.key);
+      return lane === undefined ? [] : [explainLane(model, entry.version, overallState(entry).state, lane)];
+    });
   }
 
   workers(): readonly WorkerView[] {

@@ -1,6 +1,7 @@
 import type { ErrorCode } from '../core/errors.js';
 import type { CallContext, InferOutcome, InferRequest, TimingReceipt } from '../core/inference.js';
 import type { ModelSpec, VersionState, VersionStatus, WorkerInfo } from '../core/model.js';
+import type { ListedExplanation } from '../platform/admin/explanation.js';
 
 export type CancelCall = () => void;
 
@@ -31,6 +32,8 @@ export interface VersionView {
   readonly workers: readonly string[];
   readonly queuedRows: number;
   readonly queuedRequests: number;
+  /** Requests that waited while a batch left with room for them, by what kept them out. */
+  readonly lost: { readonly shape: number; readonly version: number; readonly priority: number };
 }
 
 export interface WorkerView {
@@ -47,6 +50,11 @@ export interface WorkerView {
 export interface AdminView {
   versions(): readonly VersionView[];
   workers(): readonly WorkerView[];
+  /**
+   * Why the batches of a model (all versions if `version` is empty) are as they are.
+   * @throws MODEL_NOT_FOUND, VERSION_NOT_FOUND
+   */
+  explain(model: string, version: string): readonly ListedExplanation[];
 }
 
 /** Why a batch was closed. */

@@ -1,6 +1,7 @@
 import type { UntypedServiceImplementation } from '@grpc/grpc-js';
 import type { ModelSpec, VersionStatus, WorkerInfo } from '../../core/model.js';
 import { adminPackage, adminService, adminServiceName } from '../../platform/admin/admin-proto.js';
+import type { ExplainModelResponse } from '../../platform/admin/explanation.js';
 import type {
   ListedHeldVersion,
   ListedModelVersion,
@@ -24,6 +25,10 @@ export function adminGrpcService(view: AdminView, logger: Logger): GrpcService {
     ListWorkers: answering<EmptyMessage, ListWorkersResponse>(logger, () => ({
       workers: view.workers().map(listedWorker),
     })),
+    ExplainModel: answering<{ readonly model: string; readonly version: string }, ExplainModelResponse>(
+      logger,
+      ({ model, version }) => ({ versions: view.explain(model, version) }),
+    ),
   };
   return { name: adminServiceName, definition: adminService, implementation, packageDefinition: adminPackage };
 }

@@ -11,6 +11,7 @@ import {
 import { loadSync } from '@grpc/proto-loader';
 import { protoPath as healthProto } from 'grpc-health-check';
 import protobuf from 'protobufjs';
+import { ShoalError } from '../../../core/errors.js';
 import { naturalBatching } from '../../../core/model.js';
 import 'protobufjs/ext/descriptor/index.js';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -19,6 +20,7 @@ import { GrpcFront } from '../../../coordinator/front/grpc-front.js';
 import type { AdminView, VersionView, WorkerView } from '../../../coordinator/serving.js';
 import { systemClock } from '../../../core/clock.js';
 import { AdminClient } from '../../../platform/admin/client.js';
+import type { ListedExplanation } from '../../../platform/admin/explanation.js';
 import { echoSpec, keepingLogger, ScriptedService } from './scripted-service.js';
 
 const versions: VersionView[] = [
@@ -31,6 +33,7 @@ const versions: VersionView[] = [
     workers: ['w1'],
     queuedRows: 17,
     queuedRequests: 17,
+    lost: { shape: 3, version: 2, priority: 1 },
   },
   {
     model: 'broken',
@@ -41,6 +44,7 @@ const versions: VersionView[] = [
     workers: ['w1', 'w2'],
     queuedRows: 0,
     queuedRequests: 0,
+    lost: { shape: 0, version: 0, priority: 0 },
   },
 ];
 const instance = {
@@ -82,6 +86,34 @@ const workers: WorkerView[] = [
   },
 ];
 
+const explanation: ListedExplanation = {
+  model: 'echo',
+  version: '2',
+  state: 'ready',
+  hint: 'Nothing needs to change.',
+  maxBatchSize: 8,
+  meanRows: 2.5,
+  closes: [{ reason: 'idle', batches: 4, rows: 10 }],
+  lostToShape: 1,
+  lostToVersion: 2,
+  lostToPriority: 3,
+  refused: 4,
+  shed: 5,
+  expired: 6,
+  timedOut: 7,
+  linkMs: 0.25,
+  arrivalsPerS: 12.5,
+  profiles: [{ deviceClass: 'cpu', rows: [1, 8], ms: [0.5, 1.25] }],
+  workers: [{ workerId: 'w1', device: 'cpu', slots: 2, running: 1, slowness: 1.5 }],
+  callers: [{ caller: 'search', level: 1, requests: 2, rows: 3 }],
+  shapes: [{ shape: '4,;', requests: 2, rows: 3 }],
+};
+
+function explained(model: string): readonly ListedExplanation[] {
+  if (model === 'echo') return [explanation];
+  throw new ShoalError('MODEL_NOT_FOUND', `There is no model '${model}'.`);
+}
+
 let service: ScriptedService;
 let view: AdminView;
 let front: GrpcFront;
@@ -90,7 +122,7 @@ let isDrained: boolean;
 
 beforeEach(async () => {
   service = new ScriptedService();
-  view = { versions: () => versions, workers: () => workers };
+  view = { versions: () => versions, workers: () => workers, explain: (model) => explained(model) };
   const { logger } = keepingLogger();
   front = new GrpcFront({
     service,
@@ -98,7 +130,16 @@ beforeEach(async () => {
     softwareVersion: '1.2.3',
     host: '127.0.0.1',
     port: 0,
-    extraServices: [adminGrpcService({ versions: () => view.versions(), workers: () => view.workers() }, logger)],
+    extraServices: [
+      adminGrpcService(
+        {
+          versions: () => view.versions(),
+          workers: () => view.workers(),
+          explain: (model, version) => view.explain(model, version),
+        },
+        logger,
+      ),
+    ],
   });
   address = `127.0.0.1:${(await front.start()).port}`;
   isDrained = false;
@@ -172,12 +213,23 @@ describe('admin', () => {
     client.close();
   });
 
+  test('explains a model, and says so when there is none', async () => {
+    const client = new AdminClient(address);
+    expect(await client.explainModel('echo', '')).toEqual([explanation]);
+    await expect(client.explainModel('gone', '')).rejects.toMatchObject({
+      code: 'MODEL_NOT_FOUND',
+      message: "There is no model 'gone'.",
+    });
+    client.close();
+  });
+
   test('a view that breaks is an INTERNAL error for the asker', async () => {
     view = {
       versions: () => {
         throw new TypeError('broken view');
       },
       workers: () => [],
+      explain: () => [],
     };
     const client = new AdminClient(address);
     await expect(client.listModels()).rejects.toMatchObject({
