@@ -2,7 +2,7 @@ import type { Logger } from 'pino';
 import type { Clock, Timers } from '../core/clock.js';
 import { ShoalError } from '../core/errors.js';
 import type { Batch } from '../core/link.js';
-import { type ModelSpec, naturalBatching, type VersionState, type VersionStatus, versionKey } from '../core/model.js';
+import { type ModelSpec, type VersionState, type VersionStatus, versionKey } from '../core/model.js';
 import type { Random } from '../core/random.js';
 import { type Device, deviceText } from './executor/device.js';
 import { Executor, type ExecutorOptions } from './executor/executor.js';
@@ -174,7 +174,7 @@ export class VersionHost {
     const resolved = first ? this.#context.resolve(plan, observed) : undefined;
     const spec = resolved?.spec ?? this.#spec;
     if (spec === undefined) return;
-    const rowCounts = warmUpRowCounts(spec.maxBatchSize, spec.batching.preferredRows);
+    const rowCounts = warmUpRowCounts(spec.maxBatchSize, spec.batching);
     const report = await executor.prepare({
       rowCounts,
       samples: plan.warmup,
@@ -202,7 +202,8 @@ export class VersionHost {
     }
     this.#remark = `Served without batching, because rows of one batch are not independent: ${probe.detail}.`;
     this.#logger.warn(this.#remark);
-    return { ...spec, maxBatchSize: 0, batching: naturalBatching };
+    const batching = { ...spec.batching, maxQueueDelayUs: 0, preferredRows: [], fixedRows: [] };
+    return { ...spec, maxBatchSize: 0, batching, buckets: undefined };
   }
 
   /** A batch whose outputs have not a row for each of its rows cannot be divided among its requests. */
