@@ -11,7 +11,7 @@ import {
 import { loadSync } from '@grpc/proto-loader';
 import { protoPath as healthProto } from 'grpc-health-check';
 import protobuf from 'protobufjs';
-import { naturalBatching } from '../../../core/model.js';
+import { naturalBatching, openQueue, type QueuePolicy, type SequenceBuckets } from '../../../core/model.js';
 import 'protobufjs/ext/descriptor/index.js';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { adminGrpcService } from '../../../coordinator/admin/admin-service.js';
@@ -21,13 +21,35 @@ import { systemClock } from '../../../core/clock.js';
 import { AdminClient } from '../../../platform/admin/client.js';
 import { echoSpec, keepingLogger, ScriptedService } from './scripted-service.js';
 
+const delaying: QueuePolicy = { timeoutUs: 7000, timeoutAction: 'delay', allowTimeoutOverride: true, maxRequests: 5 };
+const buckets: SequenceBuckets = {
+  lengths: [64, 256],
+  inputs: [{ tensor: 'x', axis: 1, padValue: -0.5 }],
+  outputs: [{ tensor: 'y', axis: 2, padValue: 0 }],
+};
+
 const versions: VersionView[] = [
   {
     model: 'echo',
     version: '2',
     state: 'ready',
     reason: '',
-    spec: { ...echoSpec, batching: { ...naturalBatching, maxQueueDelayUs: 500, preferredRows: [4, 8] } },
+    spec: {
+      ...echoSpec,
+      batching: {
+        ...naturalBatching,
+        maxQueueDelayUs: 500,
+        preferredRows: [4, 8],
+        priorityLevels: 2,
+        defaultPriorityLevel: 1,
+        priorityMode: 'strict',
+        queuePolicyByLevel: { 2: delaying },
+        fixedRows: [4, 8],
+      },
+      buckets,
+      resources: [{ name: 'link', count: 2, global: true }],
+      deviceWeight: 0.25,
+    },
     workers: ['w1'],
     queuedRows: 17,
     queuedRequests: 17,
@@ -58,7 +80,6 @@ const held = {
   reason: '',
   slots: 1,
   instances: [instance],
-  profiles: {},
 } as const;
 const info = { devices: ['cpu'], softwareVersion: '0.1.0', pid: 99, host: 'here', pipelineDepth: 1 };
 const workers: WorkerView[] = [
@@ -68,7 +89,7 @@ const workers: WorkerView[] = [
     state: 'connected',
     reason: '',
     info: { ...info, workerId: 'w1' },
-    versions: [{ ...held, spec: echoSpec }],
+    versions: [{ ...held, spec: echoSpec, profiles: {} }],
     batchesInFlight: 2,
   },
   {
@@ -136,6 +157,16 @@ describe('admin', () => {
           outputs: echoSpec.outputs,
           maxQueueDelayUs: 500,
           preferredRows: [4, 8],
+          preserveOrdering: false,
+          priorityLevels: 2,
+          defaultPriorityLevel: 1,
+          priorityMode: 'strict',
+          queuePolicy: openQueue,
+          levelPolicies: [{ level: 2, policy: delaying }],
+          fixedRows: [4, 8],
+          buckets,
+          resources: [{ name: 'link', count: 2, global: true }],
+          deviceWeight: 0.25,
         },
       },
       {
