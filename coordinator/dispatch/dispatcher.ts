@@ -276,7 +276,7 @@ export class Dispatcher {
     const { pieces, rows, workerId, laneKey } = dispatch;
     const { spec } = (pieces[0] as CallPiece).call;
     const span = startBatchSpan(pieces, spec.model, spec.version, rows);
-    const batch = assembleBatch(++this.#lastBatchId, pieces, rows, nowMs, span.traceparent);
+    const batch = assembleBatch(++this.#lastBatchId, pieces, rows, nowMs, span.traceparent, '');
     const { batchId } = batch;
     this.#inFlight.set(batchId, { batchId, laneKey, workerId, pieces, rows, dispatchedMs: nowMs, span });
     for (const piece of pieces) {
