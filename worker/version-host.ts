@@ -180,10 +180,24 @@ export class VersionHost {
       samples: plan.warmup,
       budgetMs: this.#context.warmUpBudgetMs,
       probeRows: first && spec.maxBatchSize > 1,
+      probeBuckets: first ? spec.buckets : undefined,
     });
     if (resolved === undefined) return;
     for (const warning of [...(resolved.warnings ?? []), ...report.warnings]) this.#logger.warn(warning);
-    this.#spec = Object.freeze(this.#judge(spec, resolved.batchingInferred, report));
+    const judged = this.#judge(spec, resolved.batchingInferred, report);
+    if (judged.buckets !== undefined) this.#judgePadding(report);
+    this.#spec = Object.freeze(judged);
+  }
+
+  /** Padding is the model's author's word: what the probe found is said, and the version served as declared. */
+  #judgePadding({ padding }: PrepareReport): void {
+    if (padding === undefined || padding.verdict === 'safe') return;
+    if (padding.verdict === 'unknown') {
+      this.#logger.warn(`Whether padding changes answers could not be tried: ${padding.detail}.`);
+      return;
+    }
+    this.#remark = `Padding, which 'sequence_axes' declares harmless, changes answers: ${padding.detail}.`;
+    this.#logger.warn(this.#remark);
   }
 
   /** @throws MODEL_UNLOADABLE when a declared batch size would mix rows up. */
