@@ -5,6 +5,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { generateBenchModels, generateSlowModel } from '../../../bench/models/generate.js';
 import { generateMaskedModel } from '../../../bench/models/masked.js';
 import type { ToCoordinator } from '../../../core/link.js';
+import { naturalBatching } from '../../../core/model.js';
 import type { Worker, WorkerOptions } from '../../../worker/worker.js';
 import { examples, fixtures, floats, floatsOf, isAlive, Listener, planFor, startWorker, until } from './harness.js';
 
@@ -73,9 +74,12 @@ describe('a worker over a repository', () => {
 
   it('serves without batching what would mix rows, when batching was only inferred', async () => {
     const worker = await start({ repositories: [] });
-    await worker.loadVersion(planFor(path.join(folder, 'probes/neighbour/1/model.onnx')));
+    const batching = { ...naturalBatching, maxQueueDelayUs: 500, priorityLevels: 2, defaultPriorityLevel: 1 };
+    await worker.loadVersion(planFor(path.join(folder, 'probes/neighbour/1/model.onnx'), { batching }));
     const [status] = worker.statuses();
-    expect(status).toMatchObject({ state: 'ready', spec: { maxBatchSize: 0 } });
+    // Requests that run one by one still wait in a queue, and by priority.
+    const expected = { ...batching, maxQueueDelayUs: 0 };
+    expect(status).toMatchObject({ state: 'ready', spec: { maxBatchSize: 0, batching: expected } });
     expect(status?.reason).toMatch(/^Served without batching, because rows of one batch are not independent: /);
     await worker.loadVersion(planFor(path.join(folder, 'probes/affine/1/model.onnx')));
     expect(worker.statuses()).toMatchObject([{ state: 'ready', reason: '', spec: { maxBatchSize: 32 } }]);

@@ -10,27 +10,34 @@ import type { Tensor } from '../../../core/tensor.js';
 import { bytesOfStrings, elementsOf } from '../../support/recorded-vectors.js';
 import { doublingSpec, floats } from '../../support/simulated-worker.js';
 
+const mirroredNames = ['y', 'shown', 'said', 'paired'];
+
 /** The model gives back what it gets, so that an answer shows whose input it was, and where padding was left in it. */
 const mirrored = (fixedRows: readonly number[], more: Partial<ModelSpec> = {}): ModelSpec => {
   const tensors = (names: readonly string[]) => [
     { name: names[0] ?? '', datatype: 'FP32', shape: [-1, -1, 2] } as const,
     { name: names[1] ?? '', datatype: 'INT8', shape: [-1, -1] } as const,
     { name: names[2] ?? '', datatype: 'BYTES', shape: [-1, 1] } as const,
+    { name: names[3] ?? '', datatype: 'INT16', shape: [-1, -1, -1] } as const,
   ];
   return doublingSpec({
     maxBatchSize: 8,
-    inputs: tensors(['x', 'mask', 'text']),
-    outputs: tensors(['y', 'shown', 'said']),
+    inputs: tensors(['x', 'mask', 'text', 'pairs']),
+    outputs: tensors(mirroredNames),
     batching: { ...naturalBatching, fixedRows },
     buckets: {
       lengths: [4, 16],
       inputs: [
         { tensor: 'x', axis: 1, padValue: 0.5 },
         { tensor: 'mask', axis: 1, padValue: -1 },
+        { tensor: 'pairs', axis: 1, padValue: 3 },
+        { tensor: 'pairs', axis: 2, padValue: 3 },
       ],
       outputs: [
         { tensor: 'y', axis: 1, padValue: 0 },
         { tensor: 'shown', axis: 1, padValue: 0 },
+        { tensor: 'paired', axis: 1, padValue: 0 },
+        { tensor: 'paired', axis: 2, padValue: 0 },
       ],
     },
     ...more,
@@ -48,6 +55,12 @@ function inputsOf(rows: number, length: number, seed: number): Tensor[] {
       datatype: 'BYTES',
       shape: [rows, 1],
       data: bytesOfStrings(Array.from({ length: rows }, (_, row) => `${seed}:${'x'.repeat(row)}`)),
+    },
+    {
+      name: 'pairs',
+      datatype: 'INT16',
+      shape: [rows, length, length],
+      data: new Uint8Array(Int16Array.from({ length: rows * length * length }, (_, i) => 1000 * seed + i).buffer),
     },
   ];
 }
@@ -72,7 +85,7 @@ function assembled(pieces: readonly CallPiece[]): Batch {
   return assembleBatch(1, pieces, rowsOf(pieces), 0, '', 'cuda:1');
 }
 
-function mirror(batch: Batch, names: readonly string[] = ['y', 'shown', 'said']): BatchResult {
+function mirror(batch: Batch, names: readonly string[] = mirroredNames): BatchResult {
   const outputs = batch.inputs.map(({ datatype, shape, parts }, i) => {
     return { name: names[i] ?? '', datatype, shape, data: Buffer.concat(parts) };
   });
@@ -117,11 +130,10 @@ describe('a batch', () => {
           expect(parts.reduce((sum, part) => sum + part.length, 0)).toBe(byteLength);
         }
         const shares = splitResult(mirror(batch), pieces, rowsOf(pieces));
-        const names = ['y', 'shown', 'said'];
         for (const [i, inputs] of sent.entries()) {
           const got = (shares[i] ?? []).map((tensor) => ({ ...tensor, data: Buffer.from(tensor.data) }));
           expect(got).toEqual(
-            inputs.map((tensor, t) => ({ ...tensor, name: names[t], data: Buffer.from(tensor.data) })),
+            inputs.map((tensor, t) => ({ ...tensor, name: mirroredNames[t], data: Buffer.from(tensor.data) })),
           );
         }
       }),
@@ -131,15 +143,21 @@ describe('a batch', () => {
 
   it('holds the declared value wherever a sequence has ended, in empty rows too', () => {
     const pieces = admit(mirrored([2]), inputsOf(1, 3, 7)).pieces;
-    const [x, mask, text] = mirror(assembled(pieces)).outputs as [Tensor, Tensor, Tensor];
-    expect([x.shape, mask.shape, text.shape]).toEqual([
+    const [x, mask, text, pairs] = mirror(assembled(pieces)).outputs as [Tensor, Tensor, Tensor, Tensor];
+    expect([x.shape, mask.shape, text.shape, pairs.shape]).toEqual([
       [2, 4, 2],
       [2, 4],
       [2, 1],
+      [2, 4, 4],
     ]);
     expect(elementsOf(x)).toEqual([7000, 7001, 7002, 7003, 7004, 7005, ...Array.from({ length: 10 }, () => 0.5)]);
     expect(elementsOf(mask)).toEqual([7, 7, 7, -1, -1, -1, -1, -1]);
     expect(elementsOf(text)).toEqual(['7:', '']);
+    expect(
+      elementsOf(pairs)
+        .map((value) => (value === 3 ? '.' : 'x'))
+        .join(''),
+    ).toBe(`xxx.xxx.xxx.....${'.'.repeat(16)}`);
   });
 
   it('copies nothing where a sequence has the length of its bucket, or is longer than all of them', () => {
