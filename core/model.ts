@@ -53,6 +53,12 @@ export const naturalBatching: BatchingRule = Object.freeze({
   fixedRows: [],
 });
 
+/** Rows that a batch of `rows` is executed with: the next of the fixed sizes, where there are any. */
+export function executedRows({ fixedRows }: BatchingRule, rows: number): number {
+  for (const fixed of fixedRows) if (fixed >= rows) return fixed;
+  return rows;
+}
+
 /** One axis of a tensor that a sequence's length runs along. */
 export interface SequenceAxis {
   readonly tensor: string;

@@ -48,10 +48,20 @@ function listedVersion(version: VersionView): ListedModelVersion {
 }
 
 function listedSpec(spec: ModelSpec): ListedSpec {
-  const { platform, maxBatchSize, inputs, outputs, batching } = spec;
-  const { maxQueueDelayUs, preferredRows } = batching;
-  const labels = Object.entries(spec.labels).map(([output, names]) => ({ output, labels: names }));
-  return { platform, maxBatchSize, inputs, outputs, maxQueueDelayUs, preferredRows, labels };
+  const { platform, maxBatchSize, inputs, outputs, batching, resources, deviceWeight } = spec;
+  const { queuePolicyByLevel, ...rule } = batching;
+  return {
+    platform,
+    maxBatchSize,
+    inputs,
+    outputs,
+    ...rule,
+    levelPolicies: Object.entries(queuePolicyByLevel).map(([level, policy]) => ({ level: Number(level), policy })),
+    buckets: spec.buckets ?? null,
+    resources,
+    deviceWeight,
+    labels: Object.entries(spec.labels).map(([output, names]) => ({ output, labels: names })),
+  };
 }
 
 function listedWorker(worker: WorkerView): ListedWorker {

@@ -31,6 +31,8 @@ interface InFlight {
   readonly workerId: string;
   readonly pieces: readonly CallPiece[];
   readonly rows: number;
+  /** With the empty ones that fill up a fixed size. */
+  readonly executedRows: number;
   readonly dispatchedMs: number;
   readonly freeSinceMs: number;
   readonly run: LaneRun;
@@ -160,7 +162,7 @@ export class Dispatcher {
         outputUs: timing.outputUs,
         batchWaitUs: batchWaitMs * 1000,
         batchRows: batch.rows,
-        paddedRows: 0,
+        paddedRows: batch.executedRows - batch.rows,
         version: call.spec.version,
         worker: workerId,
         instance: result.instance,
@@ -302,10 +304,10 @@ export class Dispatcher {
   }
 
   #dispatch(dispatch: Dispatch<CallPiece>, nowMs: number): void {
-    const { pieces, rows, workerId, laneKey, run, freeSinceMs } = dispatch;
+    const { pieces, rows, workerId, device, laneKey, run, freeSinceMs } = dispatch;
     const { spec } = (pieces[0] as CallPiece).call;
     const span = startBatchSpan(pieces, spec.model, spec.version, rows);
-    const batch = assembleBatch(++this.#lastBatchId, pieces, rows, nowMs, span.traceparent);
+    const batch = assembleBatch(++this.#lastBatchId, pieces, rows, nowMs, span.traceparent, device);
     const { batchId } = batch;
     this.#inFlight.set(batchId, {
       batchId,
@@ -313,6 +315,7 @@ export class Dispatcher {
       workerId,
       pieces,
       rows,
+      executedRows: batch.rows,
       dispatchedMs: nowMs,
       freeSinceMs,
       run,

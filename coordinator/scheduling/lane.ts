@@ -1,5 +1,6 @@
 import { type HeapItem, IndexedHeap } from '../../core/indexed-heap.js';
 import { LatencyProfile } from '../../core/latency-profile.js';
+import { executedRows } from '../../core/model.js';
 import { finishesFirst } from '../../loadbalancer/finishes-first.js';
 import { waitForFaster } from '../../loadbalancer/wait-for-faster.js';
 import { ArrivalRate } from './arrival-rate.js';
@@ -109,18 +110,12 @@ export class Lane implements HeapItem, Prospects {
 
   /** Usual time of one execution there, milliseconds; 0 while unknown. */
   expectMs(capacity: LaneCapacity, rows: number): number {
-    return this.profile(capacity.deviceClass).typicalMs(this.executedRows(rows)) * capacity.speed;
+    return this.profile(capacity.deviceClass).typicalMs(executedRows(this.#rule.batching, rows)) * capacity.speed;
   }
 
   /** A bad case of it, rather than the usual one. */
   cautiousMs(capacity: LaneCapacity, rows: number): number {
-    return this.profile(capacity.deviceClass).highMs(this.executedRows(rows)) * capacity.speed;
-  }
-
-  /** Rows that a batch of so many is filled up to. */
-  executedRows(rows: number): number {
-    for (const fixed of this.#rule.batching.fixedRows) if (fixed >= rows) return fixed;
-    return rows;
+    return this.profile(capacity.deviceClass).highMs(executedRows(this.#rule.batching, rows)) * capacity.speed;
   }
 
   /** Who would probably take the next batch. */
@@ -139,7 +134,7 @@ export class Lane implements HeapItem, Prospects {
 
   /** A batch of `rows` was answered: the worker took `tookMs` over it, everything between us and it `linkMs`. */
   learn(capacity: LaneCapacity, rows: number, tookMs: number, linkMs: number, nowMs: number): void {
-    const executed = this.executedRows(rows);
+    const executed = executedRows(this.#rule.batching, rows);
     const profile = this.profile(capacity.deviceClass);
     // Alone, a worker is the profile. Among others, one that is much slower must not make the rest look slow.
     if (this.capacities.size > 1) capacity.learnSpeed(profile.typicalMs(executed), tookMs);

@@ -15,7 +15,11 @@ Examples:
   shoal model explain magika --version 2 --output json`;
 
 export function registerModel(program: Command): void {
-  const group = program.command('model').summary('look into one model').description('Looks into one model.');
+  const group = program
+    .command('model')
+    .summary('look into one model')
+    .description('Looks into one model.')
+    .addHelpText('after', '\nExamples:\n  shoal model explain magika');
   const command = group
     .command('explain')
     .summary('why its batches are as they are, and what would help')

@@ -12,7 +12,7 @@ import { loadSync } from '@grpc/proto-loader';
 import { protoPath as healthProto } from 'grpc-health-check';
 import protobuf from 'protobufjs';
 import { ShoalError } from '../../../core/errors.js';
-import { naturalBatching } from '../../../core/model.js';
+import { naturalBatching, openQueue, type QueuePolicy, type SequenceBuckets } from '../../../core/model.js';
 import 'protobufjs/ext/descriptor/index.js';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { adminGrpcService } from '../../../coordinator/admin/admin-service.js';
@@ -23,13 +23,35 @@ import { AdminClient } from '../../../platform/admin/client.js';
 import type { ListedExplanation } from '../../../platform/admin/explanation.js';
 import { echoSpec, keepingLogger, ScriptedService } from './scripted-service.js';
 
+const delaying: QueuePolicy = { timeoutUs: 7000, timeoutAction: 'delay', allowTimeoutOverride: true, maxRequests: 5 };
+const buckets: SequenceBuckets = {
+  lengths: [64, 256],
+  inputs: [{ tensor: 'x', axis: 1, padValue: -0.5 }],
+  outputs: [{ tensor: 'y', axis: 2, padValue: 0 }],
+};
+
 const versions: VersionView[] = [
   {
     model: 'echo',
     version: '2',
     state: 'ready',
     reason: '',
-    spec: { ...echoSpec, batching: { ...naturalBatching, maxQueueDelayUs: 500, preferredRows: [4, 8] } },
+    spec: {
+      ...echoSpec,
+      batching: {
+        ...naturalBatching,
+        maxQueueDelayUs: 500,
+        preferredRows: [4, 8],
+        priorityLevels: 2,
+        defaultPriorityLevel: 1,
+        priorityMode: 'strict',
+        queuePolicyByLevel: { 2: delaying },
+        fixedRows: [4, 8],
+      },
+      buckets,
+      resources: [{ name: 'link', count: 2, global: true }],
+      deviceWeight: 0.25,
+    },
     workers: ['w1'],
     queuedRows: 17,
     queuedRequests: 17,
@@ -72,7 +94,7 @@ const workers: WorkerView[] = [
     state: 'connected',
     reason: '',
     info: { ...info, workerId: 'w1' },
-    versions: [{ ...held, spec: echoSpec }],
+    versions: [{ ...held, spec: echoSpec, profiles: {} }],
     batchesInFlight: 2,
   },
   {
@@ -177,6 +199,16 @@ describe('admin', () => {
           outputs: echoSpec.outputs,
           maxQueueDelayUs: 500,
           preferredRows: [4, 8],
+          preserveOrdering: false,
+          priorityLevels: 2,
+          defaultPriorityLevel: 1,
+          priorityMode: 'strict',
+          queuePolicy: openQueue,
+          levelPolicies: [{ level: 2, policy: delaying }],
+          fixedRows: [4, 8],
+          buckets,
+          resources: [{ name: 'link', count: 2, global: true }],
+          deviceWeight: 0.25,
         },
       },
       {

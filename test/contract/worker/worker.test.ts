@@ -3,7 +3,9 @@ import os from 'node:os';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { generateBenchModels, generateSlowModel } from '../../../bench/models/generate.js';
+import { generateMaskedModel } from '../../../bench/models/masked.js';
 import type { ToCoordinator } from '../../../core/link.js';
+import { naturalBatching } from '../../../core/model.js';
 import type { Worker, WorkerOptions } from '../../../worker/worker.js';
 import { examples, fixtures, floats, floatsOf, isAlive, Listener, planFor, startWorker, until } from './harness.js';
 
@@ -72,9 +74,12 @@ describe('a worker over a repository', () => {
 
   it('serves without batching what would mix rows, when batching was only inferred', async () => {
     const worker = await start({ repositories: [] });
-    await worker.loadVersion(planFor(path.join(folder, 'probes/neighbour/1/model.onnx')));
+    const batching = { ...naturalBatching, maxQueueDelayUs: 500, priorityLevels: 2, defaultPriorityLevel: 1 };
+    await worker.loadVersion(planFor(path.join(folder, 'probes/neighbour/1/model.onnx'), { batching }));
     const [status] = worker.statuses();
-    expect(status).toMatchObject({ state: 'ready', spec: { maxBatchSize: 0 } });
+    // Requests that run one by one still wait in a queue, and by priority.
+    const expected = { ...batching, maxQueueDelayUs: 0 };
+    expect(status).toMatchObject({ state: 'ready', spec: { maxBatchSize: 0, batching: expected } });
     expect(status?.reason).toMatch(/^Served without batching, because rows of one batch are not independent: /);
     await worker.loadVersion(planFor(path.join(folder, 'probes/affine/1/model.onnx')));
     expect(worker.statuses()).toMatchObject([{ state: 'ready', reason: '', spec: { maxBatchSize: 32 } }]);
@@ -120,6 +125,30 @@ describe('a worker over a repository', () => {
     expect(worker.statuses()).toMatchObject([
       { state: 'unavailable', reason: expect.stringContaining('nowhere.onnx') },
     ]);
+  });
+});
+
+describe('declared padding', () => {
+  const sequences = { sequence_buckets: '8,64', sequence_axes: 'x:1=9,mask:1=0,tokens:1' };
+
+  it.each([
+    ['changes nothing where the model masks it', sequences, ''],
+    [
+      'that the mask does not hide is told, and served as declared',
+      { ...sequences, sequence_axes: 'x:1=9,mask:1=1,tokens:1' },
+      `Padding, which 'sequence_axes' declares harmless, changes answers: the output "mean" of a sequence of 4 changes when it is padded to 8.`,
+    ],
+    [
+      'that leaves an output out is told',
+      { ...sequences, sequence_axes: 'x:1=9,mask:1=0' },
+      `Padding, which 'sequence_axes' declares harmless, changes answers: the output "tokens" has shape [1,4,2] for a sequence of 4 and [1,8,2] when it is padded to 8.`,
+    ],
+  ])('%s', async (_, parameters, reason) => {
+    const repository = mkdtempSync(path.join(folder, 'masked-'));
+    await generateMaskedModel(repository, { parameters });
+    const worker = await start({ repositories: [repository] });
+    await worker.settled();
+    expect(worker.statuses()).toMatchObject([{ state: 'ready', reason, spec: { buckets: { lengths: [8, 64] } } }]);
   });
 });
 
