@@ -35,7 +35,7 @@ export interface CoordinatorOptions {
   readonly replicaGraceMs: number;
   /** A worker silent for this long is forgotten. */
   readonly workerTtlMs: number;
-  readonly scheduling: SchedulerOptions;
+  readonly scheduling: Omit<SchedulerOptions, 'doorMs'>;
 }
 
 const nothingLost = { shape: 0, version: 0, priority: 0 };

@@ -11,6 +11,8 @@ import type { Offer } from '../scheduling/workplaces.js';
 import type { ServingObserver } from '../serving.js';
 import { assembleBatch, splitResult } from './batch-assembly.js';
 import type { Call, CallPiece } from './call.js';
+import { expiredError, hopelessError, timedOutError } from './deadline-errors.js';
+import { DoorAllowance } from './door-allowance.js';
 
 export interface DispatcherOptions {
   readonly clock: Clock;
@@ -22,7 +24,7 @@ export interface DispatcherOptions {
   readonly observer: ServingObserver;
   /** How often rows may be sent to a worker in all, when batches are lost under them. */
   readonly maxAttempts: number;
-  readonly scheduling: SchedulerOptions;
+  readonly scheduling: Omit<SchedulerOptions, 'doorMs'>;
 }
 
 interface InFlight {
@@ -56,6 +58,7 @@ export class Dispatcher {
   readonly #inFlight = new Map<number, InFlight>();
   /** Deadlines of rows that are being executed: their callers are told at the deadline, not after. */
   readonly #runningDeadlines = new DeadlineHeap<CallPiece>();
+  readonly #door = new DoorAllowance();
   #lastBatchId = 0;
   #pumpDeferred = false;
   #wake: CancelTimer | undefined;
@@ -63,7 +66,7 @@ export class Dispatcher {
 
   constructor(options: DispatcherOptions) {
     this.#options = options;
-    this.#scheduler = new Scheduler(options.scheduling);
+    this.#scheduler = new Scheduler({ ...options.scheduling, doorMs: () => this.#door.ms });
   }
 
   /** For those who want to know why; not to be changed through this. */
@@ -122,8 +125,10 @@ export class Dispatcher {
 
   /** The caller is gone: what waits leaves the queue, a batch that nobody waits for any more is called back. */
   abandon(call: Call): void {
+    const leftMs = call.deadlineMs - this.#options.clock.nowMs();
+    this.#door.hungUp(leftMs, call.deadlineMs - call.context.arrivedMs);
     // gRPC gives a call up at its deadline by itself, a moment before our own timer does.
-    if (this.#options.clock.nowMs() >= call.deadlineMs - 1) {
+    if (leftMs <= Math.max(1, this.#door.ms)) {
       this.#fail(call, expiredError(call, 'before it was answered'));
       return;
     }
@@ -176,6 +181,7 @@ export class Dispatcher {
       }
       if (!call.deliver(piece, share, receipt)) continue;
       call.span?.end();
+      if (call.deadlineMs !== Number.POSITIVE_INFINITY) this.#door.answered();
       const latencyUs = (nowMs - call.context.arrivedMs) * 1000;
       this.#options.observer.answered(call.spec.model, call.spec.version, call.admitted.rows, latencyUs, receipt);
     }
@@ -348,29 +354,4 @@ export class Dispatcher {
       this.#pump();
     });
   }
-}
-
-function expiredError(call: Call, where: string): ShoalError {
-  const allowedMs = Math.round(call.deadlineMs - call.context.arrivedMs);
-  return new ShoalError(
-    'DEADLINE_EXPIRED',
-    `The request for model '${call.spec.model}' ran out of its ${allowedMs} ms ${where}.`,
-  );
-}
-
-function timedOutError(call: Call, nowMs: number): ShoalError {
-  const waitedMs = Math.round(nowMs - call.context.arrivedMs);
-  return new ShoalError(
-    'QUEUE_TIMEOUT',
-    `The request waited ${waitedMs} ms for model '${call.spec.model}', which is as long as its queue policy allows.`,
-    { retryAfterMs: waitedMs },
-  );
-}
-
-function hopelessError(call: Call, nowMs: number): ShoalError {
-  const leftMs = Math.max(0, Math.round(call.deadlineMs - nowMs));
-  return new ShoalError(
-    'DEADLINE_INFEASIBLE',
-    `The request for model '${call.spec.model}' has ${leftMs} ms left, less than its execution takes by now.`,
-  );
 }

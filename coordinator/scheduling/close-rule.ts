@@ -3,6 +3,7 @@ import type { LaneRule } from './lane-rule.js';
 
 /** What the rule looks at: one shape's queue, and what its lane has learned. */
 export interface Waiting {
+  readonly shapeKey: string;
   readonly rows: number;
   /** When the head came. */
   readonly enqueuedMs: number;
@@ -13,9 +14,9 @@ export interface Waiting {
 /** What one more execution, and waiting for company, are expected to cost. Instants and durations in milliseconds. */
 export interface Prospects {
   /** Until when it pays to hold the batch open for those who are likely to come; `nowMs` or earlier: it does not. */
-  holdUntil(rows: number, nowMs: number): number;
+  holdUntil(shapeKey: string, rows: number, nowMs: number): number;
   /** From a start to the answer at the caller's door, for so many rows; 0 while unknown. */
-  answerMs(rows: number): number;
+  answerMs(shapeKey: string, rows: number): number;
 }
 
 export type Close =
@@ -37,16 +38,16 @@ export function closeRule(rule: LaneRule, queue: Waiting, idle: boolean, nowMs: 
   if (!idle) return { reason: undefined, wakeAtMs: Number.POSITIVE_INFINITY };
   const delayMs = batching.maxQueueDelayUs / 1000;
   if (delayMs === 0) {
-    const untilMs = prospects.holdUntil(queue.rows, nowMs);
+    const untilMs = prospects.holdUntil(queue.shapeKey, queue.rows, nowMs);
     if (untilMs <= nowMs) return { reason: 'idle', rows: queue.rows };
-    const lastStartMs = queue.earliestMs - prospects.answerMs(queue.rows + 1);
+    const lastStartMs = queue.earliestMs - prospects.answerMs(queue.shapeKey, queue.rows + 1);
     return lastStartMs <= nowMs
       ? { reason: 'deadline', rows: queue.rows }
       : { reason: undefined, wakeAtMs: Math.min(untilMs, lastStartMs) };
   }
   const dueMs = queue.enqueuedMs + delayMs;
   if (nowMs >= dueMs) return { reason: 'delay', rows: queue.rows };
-  const lastStartMs = queue.earliestMs - prospects.answerMs(queue.rows + 1);
+  const lastStartMs = queue.earliestMs - prospects.answerMs(queue.shapeKey, queue.rows + 1);
   if (nowMs >= lastStartMs) return { reason: 'deadline', rows: queue.rows };
   for (let i = batching.preferredRows.length - 1; i >= 0; i--) {
     const preferred = batching.preferredRows[i] ?? 0;

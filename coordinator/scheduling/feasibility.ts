@@ -25,7 +25,7 @@ export function predictAnswer(lane: Lane, newcomer: Newcomer, nowMs: number): Pr
   const capacity = lane.likely;
   if (capacity === undefined || lane.slots === 0 || lane.isStale(nowMs)) return undefined;
   const most = Math.max(1, lane.rule.maxRows);
-  const wholeMs = lane.expectMs(capacity, most);
+  const wholeMs = lane.expectMs(capacity, newcomer.shapeKey, most);
   if (wholeMs === 0) return undefined;
   const freeMs = capacity.place === 'idle' ? 0 : Math.max(0, capacity.freeAtMs - nowMs);
   const ahead = lane.share.rowsAhead(newcomer.level, newcomer.caller, newcomer.weight, newcomer.rows);
@@ -36,6 +36,9 @@ export function predictAnswer(lane: Lane, newcomer: Newcomer, nowMs: number): Pr
   // Those who come after it, until it leaves, ride with it.
   const riders = (ahead % most) + newcomer.rows + Math.floor(lane.rowsPerMs * waitMs);
   const rows = Math.min(most, riders);
-  const atMs = nowMs + waitMs + lane.linkMs;
-  return { usualMs: atMs + lane.expectMs(capacity, rows), badMs: atMs + lane.cautiousMs(capacity, rows) };
+  const atMs = nowMs + waitMs + lane.returnMs;
+  return {
+    usualMs: atMs + lane.expectMs(capacity, newcomer.shapeKey, rows),
+    badMs: atMs + lane.cautiousMs(capacity, newcomer.shapeKey, rows),
+  };
 }

@@ -46,9 +46,16 @@ export interface SchedulerOptions {
   readonly resources: Readonly<Record<string, number>>;
   /** A caller's share relative to others, 1 by default. */
   readonly callerWeight: (caller: string) => number;
+  /** What of a caller's time passes outside our doors now, milliseconds. */
+  readonly doorMs: () => number;
 }
 
-export const plainScheduling: SchedulerOptions = { deviceConcurrency: 0, resources: {}, callerWeight: () => 1 };
+export const plainScheduling: SchedulerOptions = {
+  deviceConcurrency: 0,
+  resources: {},
+  callerWeight: () => 1,
+  doorMs: () => 0,
+};
 
 /** A batch that may leave now, and when to look again if it is better to wait. */
 type Candidate =
@@ -94,7 +101,7 @@ export class Scheduler<P extends Piece> {
       known.rule = rule;
       return;
     }
-    const lane = new Lane(key, rule);
+    const lane = new Lane(key, rule, this.#options.doorMs);
     this.#lanes.set(key, lane);
     const siblings = this.#lanesByModel.get(rule.model);
     if (siblings === undefined) this.#lanesByModel.set(rule.model, new Set([lane]));
@@ -146,7 +153,7 @@ export class Scheduler<P extends Piece> {
 
   /** What others have learned about a version, where nothing is known of it yet. */
   seedProfile(key: string, deviceClass: string, points: readonly ProfilePoint[]): void {
-    if (points.length > 0) this.#lanes.get(key)?.profile(deviceClass).seed(points);
+    if (points.length > 0) this.#lanes.get(key)?.profiles.ofClass(deviceClass).seed(points);
   }
 
   queuedRows(key: string): number {
@@ -202,7 +209,7 @@ export class Scheduler<P extends Piece> {
    */
   answered(run: LaneRun, tookMs: number, linkMs: number, nowMs: number): void {
     this.#workplaces.correct(run, tookMs);
-    run.capacity.lane.learn(run.capacity, run.rows, tookMs, linkMs, nowMs);
+    run.capacity.lane.learn(run, tookMs, linkMs, nowMs);
   }
 
   /** A batch was answered, failed or lost. */
@@ -247,7 +254,7 @@ export class Scheduler<P extends Piece> {
       if (idle === undefined && best.freeAtMs - lane.leadMs > nowMs) return best.freeAtMs - lane.leadMs;
       const worker = idle === undefined ? best : this.#workplaces.besides(lane, idle, queue.head?.avoidWorker ?? '');
       const startMs = idle === undefined ? Math.max(nowMs, worker.freeAtMs) : nowMs;
-      const laterMs = lane.waitForFaster(worker, startMs, candidate.rows, queue.earliestMs, nowMs);
+      const laterMs = lane.waitForFaster(worker, startMs, queue, candidate.rows, nowMs);
       if (laterMs > nowMs) return Math.min(candidate.wakeAtMs, laterMs);
       const rows = rowsInTime(lane, queue, worker, candidate.rows, startMs, nowMs, (piece) => {
         this.#waiting.take(lane, queue, piece, false);
@@ -259,7 +266,7 @@ export class Scheduler<P extends Piece> {
       const pieces = this.#fill(lane, queue, rows, reason);
       const freeSinceMs = idle === undefined ? nowMs : lane.idleSinceMs;
       const taken = pieces.reduce((sum, piece) => sum + piece.rows, 0);
-      const run = this.#workplaces.begin(worker, taken, startMs);
+      const run = this.#workplaces.begin(worker, queue.shapeKey, taken, startMs);
       const { workerId, device } = worker;
       dispatches.push({ laneKey: lane.key, workerId, device, pieces, rows: taken, reason, freeSinceMs, run });
     }
@@ -272,14 +279,9 @@ export class Scheduler<P extends Piece> {
     let wakeAtMs = Number.POSITIVE_INFINITY;
     for (const queue of lane.queues.values()) {
       if (best !== undefined && !queue.isBefore(best.queue)) continue;
-      const enqueuedMs = queue.head?.enqueuedMs ?? nowMs;
-      const close = closeRule(
-        lane.rule,
-        { rows: queue.rows, enqueuedMs, earliestMs: queue.earliestMs },
-        idle,
-        nowMs,
-        lane,
-      );
+      const { shapeKey, rows, earliestMs } = queue;
+      const waiting = { shapeKey, rows, earliestMs, enqueuedMs: queue.head?.enqueuedMs ?? nowMs };
+      const close = closeRule(lane.rule, waiting, idle, nowMs, lane);
       if (close.reason === undefined) wakeAtMs = Math.min(wakeAtMs, close.wakeAtMs);
       else best = { queue, rows: close.rows, reason: close.reason };
     }

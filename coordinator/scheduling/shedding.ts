@@ -20,11 +20,11 @@ export function rowsInTime(
   if (queue.earliestMs === Number.POSITIVE_INFINITY || lane.isStale(nowMs)) return rows;
   let limit = rows;
   for (let first = queue.expiring.first; first !== undefined; first = queue.expiring.first) {
-    const leftMs = first.deadlineMs - startMs - lane.linkMs;
-    if (lane.expectMs(worker, limit) <= leftMs) return limit;
+    const latestMs = first.deadlineMs - lane.returnMs;
+    const fits = (count: number): boolean => startMs + lane.expectMs(worker, queue.shapeKey, count) <= latestMs;
+    if (fits(limit)) return limit;
     const least = Math.max(first.rows, Math.ceil(limit / 2));
-    if (lane.expectMs(worker, least) <= leftMs)
-      return mostRows(least, limit, (r) => lane.expectMs(worker, r) <= leftMs);
+    if (fits(least)) return mostRows(least, limit, fits);
     giveUp(first);
     limit = Math.min(limit, queue.rows);
   }

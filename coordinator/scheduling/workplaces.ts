@@ -82,10 +82,10 @@ export class Workplaces {
   }
 
   /** A batch of `rows` is on its way to where it will start at `startMs`. */
-  begin(capacity: LaneCapacity, rows: number, startMs: number): LaneRun {
+  begin(capacity: LaneCapacity, shapeKey: string, rows: number, startMs: number): LaneRun {
     const { lane } = capacity;
-    const finishMs = startMs + lane.expectMs(capacity, rows) + lane.linkMs;
-    const run: LaneRun = { capacity, rows, startMs, finishMs };
+    const finishMs = startMs + lane.expectMs(capacity, shapeKey, rows) + lane.linkMs;
+    const run: LaneRun = { capacity, shapeKey, rows, startMs, finishMs };
     this.#lift(capacity);
     capacity.add(run);
     capacity.lastUsed = ++this.#uses;
