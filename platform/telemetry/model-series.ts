@@ -41,12 +41,14 @@ export class ModelSeries {
     this.lastMs = nowMs;
     this.rows += rows;
     this.requestUs += latencyUs;
-    this.queueUs += receipt.queueUs;
+    // Triton's queue time has both: waiting for an instance, and for company.
+    const waitUs = receipt.queueUs + receipt.batchWaitUs;
+    this.queueUs += waitUs;
     this.inputUs += receipt.inputUs;
     this.executeUs += receipt.executeUs;
     this.outputUs += receipt.outputUs;
     this.latencyUs.add(latencyUs);
-    this.queueWaitUs.add(receipt.queueUs);
+    this.queueWaitUs.add(waitUs);
     this.batchTimes.add(rows, receipt);
   }
 

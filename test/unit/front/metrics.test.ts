@@ -8,8 +8,8 @@ import { ServingMetrics } from '../../../platform/telemetry/metrics.js';
 import { WorkerMetrics } from '../../../platform/telemetry/worker-metrics.js';
 
 const receipt: TimingReceipt = {
-  queueUs: 300,
-  batchWaitUs: 0,
+  queueUs: 250,
+  batchWaitUs: 50,
   inputUs: 20,
   executeUs: 900,
   outputUs: 10,

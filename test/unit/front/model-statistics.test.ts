@@ -6,8 +6,8 @@ import type { TimingReceipt } from '../../../core/inference.js';
 import { ServingMetrics } from '../../../platform/telemetry/metrics.js';
 
 const receiptOf = (batchRows: number, executeUs: number, paddedRows = 0): TimingReceipt => ({
-  queueUs: 100,
-  batchWaitUs: 0,
+  queueUs: 70,
+  batchWaitUs: 30,
   inputUs: 8,
   executeUs,
   outputUs: 4,
