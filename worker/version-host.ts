@@ -193,7 +193,7 @@ export class VersionHost {
     const spec = resolved?.spec ?? this.#spec;
     if (spec === undefined) return;
     const rowCounts = warmUpRowCounts(spec.maxBatchSize, spec.batching);
-    const timeRuns = this.#profiles.wantsTrials(device);
+    const timeRuns = await this.#profiles.wantsTrials(device);
     const report = await executor.prepare({
       rowCounts,
       samples: plan.warmup,
@@ -211,7 +211,7 @@ export class VersionHost {
     if (timeRuns) {
       // Sizes were tried that a model whose rows are not independent will never be given.
       const batches = (this.#spec?.maxBatchSize ?? 0) > 0;
-      await this.#profiles.inform(device, batches ? report.timings : report.timings.filter(({ rows }) => rows === 1));
+      this.#profiles.inform(device, batches ? report.timings : report.timings.filter(({ rows }) => rows === 1));
     }
   }
 

@@ -45,21 +45,27 @@ export class VersionProfiles {
     this.#sha256 = sha256OfFile(this.#options.plan.modelPath).catch(() => undefined);
   }
 
-  /** Should trial runs on this device be timed? Once for each class; instances that start again know already. */
-  wantsTrials(device: string): boolean {
-    return !this.#informed.has(deviceClass(device));
-  }
-
-  /** Trial runs first; then what is stored, which is worth more: it comes of real data. */
-  async inform(device: string, trials: readonly ProfilePoint[]): Promise<void> {
+  /**
+   * Should trial runs on this device be timed? Not where its class was timed before, nor where something is stored:
+   * that is worth more, for it comes of real data.
+   */
+  async wantsTrials(device: string): Promise<boolean> {
     const ofClass = deviceClass(device);
-    this.#informed.add(ofClass);
+    if (this.#informed.has(ofClass)) return false;
     const { store, threads } = this.#options;
     const sha256 = await this.#sha256;
     const stored = sha256 === undefined ? [] : ((await store?.read(sha256)) ?? []);
     const earlier = stored.find((one) => one.deviceClass === ofClass && one.threads === threads);
-    this.#learned.seed(ofClass, trials);
-    if (earlier !== undefined) this.#learned.seed(ofClass, earlier.points);
+    if (earlier === undefined) return true;
+    this.inform(device, earlier.points);
+    return false;
+  }
+
+  /** What trial runs took: counts until real batches say otherwise. */
+  inform(device: string, points: readonly ProfilePoint[]): void {
+    const ofClass = deviceClass(device);
+    this.#informed.add(ofClass);
+    this.#learned.seed(ofClass, points);
   }
 
   /** One good batch. */

@@ -16,7 +16,7 @@ import { type Feeds, TrialRuns } from './trial-runs.js';
 const randomBlock = 16_384;
 
 /** Timing may cost so much of the warm-up's budget: no load should wait for it noticeably. */
-const timingShare = 0.05;
+const timingShare = 0.03;
 
 /** Warm-up and probes, in the executor, so that trial runs never hold up the worker. Never throws for a model's sake. */
 export async function prepare(model: LoadedModel, request: PrepareRequest): Promise<PrepareReport> {

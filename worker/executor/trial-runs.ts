@@ -5,7 +5,7 @@ import type { ProfilePoint } from '../../core/model.js';
 export type Feeds = Record<string, OrtTensor>;
 
 /** Runs of each size beyond the first, for the sake of their time. */
-const timedRuns = 3;
+const timedRuns = 2;
 
 /** Runs before a version is ready: the first of a size makes it warm, a few more tell what it takes then. */
 export class TrialRuns {

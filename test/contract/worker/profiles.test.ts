@@ -70,7 +70,7 @@ it('what batches took is in every status, and in that of the next worker on the 
   expect(stored).toMatchObject({ model: 'm', version: '1', profiles: [{ deviceClass: 'cpu' }] });
   expect(stored.profiles[0].points.map(({ rows }: { rows: number }) => rows)).toEqual(rowsOf(status));
 
-  // Marked, so that nothing measured anew can be taken for it: trial runs give way to what is stored.
+  // Marked, so that nothing measured anew can be taken for it: where something is stored, trial runs are not timed.
   for (const point of stored.profiles[0].points) point.ms = 1000 + point.rows;
   writeFileSync(file, JSON.stringify(stored));
   const second = await serving({ profileDir, workerId: 'w2' });
