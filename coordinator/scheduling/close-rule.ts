@@ -4,7 +4,7 @@ import type { LaneRule } from './lane-rule.js';
 /** What the rule looks at: one shape's queue, and what its lane has learned. */
 export interface Waiting {
   readonly rows: number;
-  /** When the head came. */
+  /** When the oldest came. */
   readonly enqueuedMs: number;
   /** What expires first in the queue; Infinity: nothing. */
   readonly earliestMs: number;
