@@ -1,4 +1,5 @@
 import type { HeapItem } from '../../core/indexed-heap.js';
+import type { Resource } from '../../core/model.js';
 import type { SharedDevice } from './devices.js';
 
 /** One batch on its way. */
@@ -8,6 +9,8 @@ export interface Run<L> {
   /** When it is thought to begin, and to be done. */
   readonly startMs: number;
   readonly finishMs: number;
+  /** What it occupies, though its version's rule may have changed since. */
+  readonly resources: readonly Resource[];
 }
 
 /** How quickly a worker's own speed follows what it does. */
@@ -58,9 +61,13 @@ export class Capacity<L> implements HeapItem {
     return !this.closed && this.runs.length < this.slots;
   }
 
-  /** May one more batch wait behind those that run? */
+  /**
+   * May one more batch wait behind those that run? Not while another version waits for the device: it would be kept
+   * from it for as long as there is always one batch more on its way.
+   */
   get roomBehind(): boolean {
-    return !this.closed && this.slots > 0 && this.runs.length < this.slots * (1 + this.depth);
+    if (this.closed || this.shared.blocked.size > 0) return false;
+    return this.runs.length < this.slots * (1 + this.depth);
   }
 
   /** When an instance will be free for one more batch; in the past for an idle one. */

@@ -36,7 +36,7 @@ export class Workplaces {
     const id = `${workerId}|${device}`;
     let capacity = lane.capacities.get(id);
     if (capacity === undefined) {
-      capacity = new Capacity(lane, workerId, device, deviceClass, this.#devices.of(workerId, device));
+      capacity = new Capacity(lane, workerId, device, deviceClass, this.#devices.join(workerId, device));
       lane.capacities.set(id, capacity);
     }
     lane.slots += slots - capacity.slots;
@@ -55,7 +55,7 @@ export class Workplaces {
     lane.slots -= capacity.slots;
     capacity.slots = 0;
     lane.capacities.delete(`${capacity.workerId}|${capacity.device}`);
-    if (capacity.runs.length === 0) this.#devices.forget(capacity.workerId, capacity.device);
+    if (capacity.runs.length === 0) this.#devices.leave(capacity.workerId, capacity.device);
   }
 
   /** The best idle one that has room on its device; the others of that device are set aside until it has. */
@@ -85,12 +85,13 @@ export class Workplaces {
   begin(capacity: LaneCapacity, rows: number, startMs: number): LaneRun {
     const { lane } = capacity;
     const finishMs = startMs + lane.expectMs(capacity, rows) + lane.linkMs;
-    const run: LaneRun = { capacity, rows, startMs, finishMs };
+    const { resources } = lane.rule;
+    const run: LaneRun = { capacity, rows, startMs, finishMs, resources };
     this.#lift(capacity);
     capacity.add(run);
     capacity.lastUsed = ++this.#uses;
     lane.outstanding++;
-    this.#devices.take(capacity.shared, lane.rule.resources);
+    this.#devices.take(capacity.shared, resources);
     lane.deviceTag = Math.max(lane.deviceTag, this.#deviceTag);
     this.#deviceTag = lane.deviceTag;
     lane.deviceTag += (finishMs - startMs) / lane.rule.deviceWeight;
@@ -111,10 +112,10 @@ export class Workplaces {
     capacity.remove(run);
     lane.outstanding--;
     invariant(lane.outstanding >= 0, `no more batches of ${lane.key} return than were sent`);
-    for (const device of this.#devices.release(capacity.shared, lane.rule.resources)) {
+    for (const device of this.#devices.release(capacity.shared, run.resources)) {
       if (device.blocked.size > 0) this.#freed.add(device);
     }
-    if (capacity.closed && capacity.runs.length === 0) this.#devices.forget(capacity.workerId, capacity.device);
+    if (capacity.closed && capacity.runs.length === 0) this.#devices.leave(capacity.workerId, capacity.device);
     this.#place(capacity, nowMs);
     this.#changed(lane);
   }
