@@ -9,8 +9,10 @@ export interface Run<L> {
   /** When it is thought to begin, and to be done. */
   readonly startMs: number;
   readonly finishMs: number;
-  /** What it occupies, though its version's rule may have changed since. */
+  /** What it occupies once it executes, though its version's rule may have changed since. */
   readonly resources: readonly Resource[];
+  /** False while it waits behind another and occupies nothing yet. */
+  executes: boolean;
 }
 
 /** How quickly a worker's own speed follows what it does. */
@@ -73,6 +75,13 @@ export class Capacity<L> implements HeapItem {
   /** When an instance will be free for one more batch; in the past for an idle one. */
   get freeAtMs(): number {
     return this.runs[this.runs.length - this.slots]?.finishMs ?? 0;
+  }
+
+  /** Of those that wait behind others the one to execute next, if there is an instance for it. */
+  get nextToExecute(): Run<L> | undefined {
+    const executing = this.runs.reduce((sum, run) => sum + (run.executes ? 1 : 0), 0);
+    // What was sent before it was closed is still executed.
+    return executing < Math.max(1, this.slots) ? this.runs.find((run) => !run.executes) : undefined;
   }
 
   add(run: Run<L>): void {

@@ -43,6 +43,7 @@ export class Workplaces {
     this.#lift(capacity);
     capacity.slots = slots;
     capacity.depth = depth;
+    this.#execute(capacity);
     this.#place(capacity, nowMs);
     this.#changed(lane);
   }
@@ -86,12 +87,12 @@ export class Workplaces {
     const { lane } = capacity;
     const finishMs = startMs + lane.expectMs(capacity, rows) + lane.linkMs;
     const { resources } = lane.rule;
-    const run: LaneRun = { capacity, rows, startMs, finishMs, resources };
+    const run: LaneRun = { capacity, rows, startMs, finishMs, resources, executes: false };
     this.#lift(capacity);
     capacity.add(run);
     capacity.lastUsed = ++this.#uses;
     lane.outstanding++;
-    this.#devices.take(capacity.shared, resources);
+    this.#execute(capacity);
     lane.deviceTag = Math.max(lane.deviceTag, this.#deviceTag);
     this.#deviceTag = lane.deviceTag;
     lane.deviceTag += (finishMs - startMs) / lane.rule.deviceWeight;
@@ -112,9 +113,8 @@ export class Workplaces {
     capacity.remove(run);
     lane.outstanding--;
     invariant(lane.outstanding >= 0, `no more batches of ${lane.key} return than were sent`);
-    for (const device of this.#devices.release(capacity.shared, run.resources)) {
-      if (device.blocked.size > 0) this.#freed.add(device);
-    }
+    this.#execute(capacity);
+    if (run.executes) this.#release(run);
     if (capacity.closed && capacity.runs.length === 0) this.#devices.leave(capacity.workerId, capacity.device);
     this.#place(capacity, nowMs);
     this.#changed(lane);
@@ -131,6 +131,20 @@ export class Workplaces {
       this.#lift(next);
       this.#place(next, Number.NaN);
       this.#changed(next.lane);
+    }
+  }
+
+  /** The worker does not ask before it goes on to what waits behind a batch that is done: only then it counts. */
+  #execute(capacity: LaneCapacity): void {
+    for (let next = capacity.nextToExecute; next !== undefined; next = capacity.nextToExecute) {
+      next.executes = true;
+      this.#devices.take(capacity.shared, next.resources);
+    }
+  }
+
+  #release({ capacity, resources }: LaneRun): void {
+    for (const device of this.#devices.release(capacity.shared, resources)) {
+      if (device.blocked.size > 0) this.#freed.add(device);
     }
   }
 
