@@ -7,8 +7,8 @@ export interface Run<L> {
   readonly capacity: Capacity<L>;
   readonly rows: number;
   /** When it is thought to begin, and to be done. */
-  readonly startMs: number;
-  readonly finishMs: number;
+  startMs: number;
+  finishMs: number;
   /** What it occupies once it executes, though its version's rule may have changed since. */
   readonly resources: readonly Resource[];
   /** False while it waits behind another and occupies nothing yet. */
@@ -82,6 +82,17 @@ export class Capacity<L> implements HeapItem {
     const executing = this.runs.reduce((sum, run) => sum + (run.executes ? 1 : 0), 0);
     // What was sent before it was closed is still executed.
     return executing < Math.max(1, this.slots) ? this.runs.find((run) => !run.executes) : undefined;
+  }
+
+  /** What waited behind another begins now: sooner or later than was thought, and with it whatever is behind it. */
+  begins(run: Run<L>, nowMs: number): void {
+    const laterMs = nowMs - run.startMs;
+    for (const other of this.runs) {
+      if (other.executes && other !== run) continue;
+      other.startMs += laterMs;
+      other.finishMs += laterMs;
+    }
+    this.runs.sort((a, b) => a.finishMs - b.finishMs);
   }
 
   add(run: Run<L>): void {

@@ -113,7 +113,11 @@ export class Workplaces {
     capacity.remove(run);
     lane.outstanding--;
     invariant(lane.outstanding >= 0, `no more batches of ${lane.key} return than were sent`);
-    this.#execute(capacity);
+    const next = capacity.nextToExecute;
+    if (next !== undefined) {
+      this.#execute(capacity);
+      capacity.begins(next, nowMs);
+    }
     if (run.executes) this.#release(run);
     if (capacity.closed && capacity.runs.length === 0) this.#devices.leave(capacity.workerId, capacity.device);
     this.#place(capacity, nowMs);

@@ -40,7 +40,7 @@ export class VirtualServing {
   readonly #executeMs: (rows: number) => number;
   readonly #busy = new Set<string>();
   readonly #behind = new Map<string, Dispatch<VirtualRequest>[]>();
-  #wokenAtMs = Number.POSITIVE_INFINITY;
+  #cancelWake: () => void = () => undefined;
 
   constructor({ workers = 1, depth = 1, maxRows = 64, batching = {}, executeMs }: VirtualServingOptions) {
     this.#executeMs = executeMs;
@@ -64,12 +64,10 @@ export class VirtualServing {
       if (!this.#busy.has(dispatch.workerId)) this.#execute(dispatch);
       else this.#behind.set(dispatch.workerId, [...(this.#behind.get(dispatch.workerId) ?? []), dispatch]);
     }
-    if (wakeAtMs === Number.POSITIVE_INFINITY || wakeAtMs === this.#wokenAtMs) return;
-    this.#wokenAtMs = wakeAtMs;
-    this.clock.after(wakeAtMs - nowMs, () => {
-      this.#wokenAtMs = Number.POSITIVE_INFINITY;
-      this.#pump();
-    });
+    this.#cancelWake();
+    if (wakeAtMs !== Number.POSITIVE_INFINITY) {
+      this.#cancelWake = this.clock.after(wakeAtMs - nowMs, () => this.#pump());
+    }
   }
 
   #execute(dispatch: Dispatch<VirtualRequest>): void {
