@@ -295,9 +295,7 @@ export class Scheduler<P extends Piece> {
     let wakeAtMs = Number.POSITIVE_INFINITY;
     for (const queue of lane.queues.values()) {
       if (best !== undefined && !queue.isBefore(best.queue)) continue;
-      const { shapeKey, rows, earliestMs } = queue;
-      const waiting = { shapeKey, rows, earliestMs, enqueuedMs: queue.head?.enqueuedMs ?? nowMs };
-      const close = closeRule(lane.rule, waiting, idle, nowMs, lane);
+      const close = closeRule(lane.rule, queue, idle, nowMs, lane);
       if (close.reason === undefined) wakeAtMs = Math.min(wakeAtMs, close.wakeAtMs);
       else best = { queue, rows: close.rows, reason: close.reason };
     }
