@@ -3,8 +3,19 @@ import { ShoalError } from '../core/errors.js';
 import type { Tensor } from '../core/tensor.js';
 import { batchSizes, findModelFile } from './ceiling.js';
 import { parseDurationMs, parsePositiveDurationMs } from './duration.js';
+import { clientKinds } from './infer-caller.js';
 import { parseNpy } from './npy.js';
-import { oneOf, parseCount, parseCpus, parseInputFile, parseLoads, parseNumber, parseShape } from './options.js';
+import {
+  oneOf,
+  parseCaller,
+  parseCount,
+  parseCpus,
+  parseInputFile,
+  parseLoads,
+  parseMetadata,
+  parseNumber,
+  parseShape,
+} from './options.js';
 import { parseCpuWatch } from './process-cpu.js';
 import type { CeilingWish, SessionPlan } from './session.js';
 
@@ -25,6 +36,10 @@ export interface CommandOptions {
   readonly batch?: string;
   readonly payloads: string;
   readonly processes: string;
+  readonly client: string;
+  readonly connections: string;
+  readonly caller: readonly string[];
+  readonly metadata: readonly string[];
   readonly cpus: string;
   readonly seed: string;
   readonly runs: string;
@@ -71,6 +86,12 @@ export function compilePlan(model: string | undefined, options: CommandOptions):
     payloads: parseCount('--payloads', options.payloads, 1, 10_000),
     verify: options.verify,
     processes: parseCount('--processes', options.processes, 1, 256),
+    calls: {
+      client: oneOf('--client', options.client, clientKinds),
+      connections: parseCount('--connections', options.connections, 1, 1000),
+      metadata: options.metadata.map(parseMetadata),
+      callers: options.caller.map(parseCaller),
+    },
     cpus: parseCpus('--cpus', options.cpus),
     watches: options.cpuOf.map(parseCpuWatch),
     ceiling: options.ceiling === undefined ? undefined : ceilingWish(options.ceiling, name, options),

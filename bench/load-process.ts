@@ -3,7 +3,7 @@ import { performance } from 'node:perf_hooks';
 import { systemClock } from '../core/clock.js';
 import { invariant, ShoalError } from '../core/errors.js';
 import { compareAnswer } from './answers.js';
-import { InferCaller } from './infer-caller.js';
+import { type InferCaller, openCaller } from './infer-caller.js';
 import { LoadRun } from './load.js';
 import type { FromLoadProcess, HarnessCost, ToLoadProcess } from './load-messages.js';
 import { spinPacer, systemTimers, timerPacer } from './pacer.js';
@@ -74,7 +74,7 @@ let run: LoadRun | undefined;
 
 async function prepare(wanted: LoadJob): Promise<void> {
   job = { ...wanted, payloads: wanted.payloads.map((p) => ({ ...p, body: Buffer.from(p.body) })) };
-  caller = new InferCaller(job.server);
+  caller = await openCaller(job);
   await caller.connect(connectTimeoutMs);
   tell({ kind: 'ready' });
 }

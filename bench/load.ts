@@ -1,17 +1,17 @@
-import { type CancelTimer, type Clock, type Timers, wallClockMs } from '../core/clock.js';
+import type { CancelTimer, Clock, Timers } from '../core/clock.js';
 import { invariant } from '../core/errors.js';
 import { seededRandom } from '../core/random.js';
 import { type Arrivals, poissonArrivals } from './arrivals.js';
 import type { LoadJob, Payload } from './plan.js';
 import { Recorder, unanswered, wrongAnswer } from './recorder.js';
 
-/** `code` is empty for a good answer, else the name of the gRPC status. */
-export type CallDone = (code: string, message: string, body: Uint8Array | undefined) => void;
+/** `code` is empty for a good answer, else the name of the gRPC status; `timing` is the server's receipt, if any. */
+export type CallDone = (code: string, message: string, body: Uint8Array | undefined, timing?: string) => void;
 
 /** The way to the system under test. */
 export interface Caller {
-  /** Starts one call; `done` is called once, never before `send` has returned. `deadline`: ms since the Unix epoch. */
-  send(body: Buffer, deadline: number, done: CallDone): void;
+  /** Starts one call; `done` is called once, never before `send` has returned. `timeoutMs` may be Infinity. */
+  send(body: Buffer, timeoutMs: number, done: CallDone): void;
 }
 
 /** Waits for the instants of an open loop, which ordinary timers are too coarse for. */
@@ -173,11 +173,9 @@ export class LoadRun {
     slot.payload = payload;
     this.#busy.add(slot);
     const { deadlineMs } = this.#job;
-    const deadline =
-      deadlineMs === undefined
-        ? Number.POSITIVE_INFINITY
-        : wallClockMs() + deadlineMs - (this.#ports.clock.nowMs() - dueMs);
-    this.#ports.caller.send(payload.body, deadline, slot.done);
+    const timeoutMs =
+      deadlineMs === undefined ? Number.POSITIVE_INFINITY : deadlineMs - (this.#ports.clock.nowMs() - dueMs);
+    this.#ports.caller.send(payload.body, timeoutMs, slot.done);
   }
 
   #newSlot(): Slot {

@@ -65,3 +65,19 @@ export function parseCpus(setting: string, text: string): string {
   }
   return text;
 }
+
+/** A request header: `name=value`. */
+export function parseMetadata(text: string): readonly [string, string] {
+  const at = text.indexOf('=');
+  const [name, value] = [text.slice(0, at).toLowerCase(), text.slice(at + 1)];
+  // What gRPC calls ASCII metadata; `-bin` would be base64, and `grpc-` is its own.
+  if (at <= 0 || !/^(?!grpc-)[0-9a-z_.-]+(?<!-bin)$/.test(name) || !/^[ -~]*$/.test(value)) {
+    return refuse(`--metadata wants name=value in printable ASCII, and got "${text}".`);
+  }
+  return [name, value];
+}
+
+/** @throws BAD_SETTING for what cannot stand in a header */
+export function parseCaller(text: string): string {
+  return /^[!-~]{1,128}$/.test(text) ? text : refuse(`--caller wants a name in printable ASCII, and got "${text}".`);
+}

@@ -1,4 +1,5 @@
 import type { Tensor } from '../core/tensor.js';
+import type { CallerOptions } from './infer-caller.js';
 
 /** One kind of load. Closed: `concurrency` requests always in flight. Open: Poisson arrivals, whatever the server does. */
 export type Load =
@@ -15,8 +16,7 @@ export interface Payload {
 }
 
 /** Everything one load process needs to know to do its share of one run. */
-export interface LoadJob {
-  readonly server: string;
+export interface LoadJob extends CallerOptions {
   readonly load: Load;
   readonly warmupMs: number;
   readonly durationMs: number;
@@ -27,7 +27,6 @@ export interface LoadJob {
   /** Open loop: arrivals above this many in flight are held back; their wait counts. */
   readonly maxInFlight: number;
   readonly pacing: Pacing;
-  readonly seed: number;
   /** Used in turn. */
   readonly payloads: readonly Payload[];
 }

@@ -1,6 +1,7 @@
 import { arch, cpus, platform, release } from 'node:os';
 import Table from 'cli-table3';
 import type { Ceiling } from './ceiling.js';
+import type { CallerOptions, ClientKind } from './infer-caller.js';
 import { countText, msText, percentText, spreadText } from './number-text.js';
 import { loadText, type Pacing } from './plan.js';
 import type { PointSummary } from './point.js';
@@ -19,6 +20,10 @@ export interface BenchReport {
   readonly warmupMs: number;
   readonly deadlineMs: number | undefined;
   readonly processes: number;
+  readonly client: ClientKind;
+  readonly connections: number;
+  readonly metadata: CallerOptions['metadata'];
+  readonly callers: readonly string[];
   readonly pacing: Pacing;
   readonly seed: number;
   readonly machine: Machine;

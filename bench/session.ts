@@ -2,6 +2,7 @@ import { ShoalError } from '../core/errors.js';
 import { seededRandom } from '../core/random.js';
 import { combineCeiling, runCeiling } from './ceiling.js';
 import type { CeilingJob, CeilingSample } from './ceiling-messages.js';
+import type { CallerOptions } from './infer-caller.js';
 import { type InputChoices, planInputs } from './inputs.js';
 import { runLoad } from './load-fleet.js';
 import { type Load, type LoadJob, loadText, type Pacing, type Payload } from './plan.js';
@@ -23,6 +24,8 @@ export interface CeilingWish {
   readonly cpus: string;
 }
 
+export type CallSettings = Pick<CallerOptions, 'client' | 'connections' | 'metadata' | 'callers'>;
+
 export interface SessionPlan {
   readonly target: Target;
   readonly loads: readonly Load[];
@@ -39,6 +42,8 @@ export interface SessionPlan {
   readonly payloads: number;
   readonly verify: boolean;
   readonly processes: number;
+  /** How the calls are made; the same in every load process. */
+  readonly calls: CallSettings;
   readonly cpus: string;
   readonly watches: readonly CpuWatch[];
   readonly ceiling: CeilingWish | undefined;
@@ -112,6 +117,7 @@ export async function runSession(plan: SessionPlan, events: SessionEvents, stop:
     warmupMs: plan.warmupMs,
     deadlineMs: plan.deadlineMs,
     processes: plan.processes,
+    ...plan.calls,
     pacing: plan.pacing,
     seed: plan.seed,
     machine: thisMachine(),
@@ -126,6 +132,7 @@ function loadJob(plan: SessionPlan, load: Load, payloads: readonly Payload[], ru
   const { warmupMs, durationMs, drainMs, deadlineMs, maxInFlight, pacing } = plan;
   const { server } = plan.target;
   return {
+    ...plan.calls,
     server,
     load,
     warmupMs,

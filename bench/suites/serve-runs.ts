@@ -3,6 +3,7 @@ import { invariant } from '../../core/errors.js';
 import type { TensorSpec } from '../../core/tensor.js';
 import { batchSizes, type Ceiling, combineCeiling, runCeiling } from '../ceiling.js';
 import type { CeilingSample } from '../ceiling-messages.js';
+import type { ClientKind } from '../infer-caller.js';
 import type { BenchModel } from '../models/generate.js';
 import { withNullServer } from '../null-fleet.js';
 import { msText } from '../number-text.js';
@@ -44,6 +45,7 @@ export interface ServePlan {
   readonly serverCpus: string;
   readonly loadCpus: string;
   readonly processes: number;
+  readonly client: ClientKind;
   /** Cores' worth of work by others above which a point counts as disturbed. */
   readonly mostOthers: number;
   readonly quietLimitMs: number;
@@ -168,6 +170,7 @@ async function own(
       payloads: 8,
       verify: false,
       processes: plan.processes,
+      calls: { client: plan.client, connections: 1, metadata: [], callers: [] },
       cpus: plan.loadCpus,
       watches: watchesOf(server),
       ceiling: undefined,

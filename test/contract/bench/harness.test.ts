@@ -40,6 +40,7 @@ const short = {
   payloads: 4,
   verify: false,
   processes: 1,
+  calls: { client: 'http2', connections: 1, metadata: [], callers: [] },
   cpus: '',
   watches: [],
   ceiling: undefined,

@@ -7,6 +7,10 @@ import { VirtualClock } from '../../../core/clock.js';
 
 const job: LoadJob = {
   server: '',
+  client: 'http2',
+  connections: 1,
+  metadata: [],
+  callers: [],
   load: { kind: 'closed', concurrency: 1 },
   warmupMs: 100,
   durationMs: 1000,
