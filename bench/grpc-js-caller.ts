@@ -3,6 +3,7 @@ import { wallClockMs } from '../core/clock.js';
 import { ShoalError } from '../core/errors.js';
 import { type Random, seededRandom } from '../core/random.js';
 import {
+  type CallDone,
   type CallerOptions,
   codeName,
   headersOf,
@@ -11,7 +12,6 @@ import {
   nobodyAnswers,
   timingTrailer,
 } from './infer-caller.js';
-import type { CallDone } from './load.js';
 
 const asIs = (bytes: Buffer): Buffer => bytes;
 

@@ -6,6 +6,7 @@ import { ConnectFailure, GrpcUnaryClient } from '../platform/http2/grpc-unary-cl
 import type { CallHead } from '../platform/http2/request-blocks.js';
 import { headerValue } from '../platform/http2/request-head.js';
 import {
+  type CallDone,
   type CallerOptions,
   codeName,
   headersOf,
@@ -14,7 +15,6 @@ import {
   nobodyAnswers,
   timingTrailer,
 } from './infer-caller.js';
-import type { CallDone } from './load.js';
 
 /** A call that waits for its connection to come back. */
 interface Held {

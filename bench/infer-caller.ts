@@ -1,10 +1,17 @@
-import type { Caller } from './load.js';
-
 export const inferPath = '/inference.GRPCInferenceService/ModelInfer';
 /** Says whose request it is, for fair shares. */
 export const callerHeader = 'x-shoal-caller';
 /** The trailer that says where an answer's time went. */
 export const timingTrailer = 'shoal-timing';
+
+/** `code` is empty for a good answer, else the name of the gRPC status; `timing` is the server's receipt, if any. */
+export type CallDone = (code: string, message: string, body: Uint8Array | undefined, timing?: string) => void;
+
+/** The way to the system under test. */
+export interface Caller {
+  /** Starts one call; `done` is called once, never before `send` has returned. `timeoutMs` may be Infinity. */
+  send(body: Buffer, timeoutMs: number, done: CallDone): void;
+}
 
 /** Which client makes the calls: our own on bare sockets, or the one that most callers in this language have. */
 export const clientKinds = ['http2', 'grpc-js'] as const;
@@ -28,12 +35,6 @@ export interface InferCaller extends Caller {
   /** @throws NO_WORKER when nobody listens within `timeoutMs`. */
   connect(timeoutMs: number): Promise<void>;
   close(): void;
-}
-
-export async function openCaller(options: CallerOptions): Promise<InferCaller> {
-  // Loaded only where it is used: it would be most of a load process's memory.
-  if (options.client === 'grpc-js') return new (await import('./grpc-js-caller.js')).GrpcJsCaller(options);
-  return new (await import('./http2-caller.js')).Http2Caller(options);
 }
 
 /** The sets of headers that requests go out with, one for each caller. */

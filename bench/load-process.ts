@@ -3,9 +3,10 @@ import { performance } from 'node:perf_hooks';
 import { systemClock } from '../core/clock.js';
 import { invariant, ShoalError } from '../core/errors.js';
 import { compareAnswer } from './answers.js';
-import { type InferCaller, openCaller } from './infer-caller.js';
+import type { InferCaller } from './infer-caller.js';
 import { LoadRun } from './load.js';
 import type { FromLoadProcess, HarnessCost, ToLoadProcess } from './load-messages.js';
+import { openCaller } from './open-caller.js';
 import { spinPacer, systemTimers, timerPacer } from './pacer.js';
 import type { LoadJob } from './plan.js';
 

@@ -2,17 +2,9 @@ import type { CancelTimer, Clock, Timers } from '../core/clock.js';
 import { invariant } from '../core/errors.js';
 import { seededRandom } from '../core/random.js';
 import { type Arrivals, poissonArrivals } from './arrivals.js';
+import type { CallDone, Caller } from './infer-caller.js';
 import type { LoadJob, Payload } from './plan.js';
 import { Recorder, unanswered, wrongAnswer } from './recorder.js';
-
-/** `code` is empty for a good answer, else the name of the gRPC status; `timing` is the server's receipt, if any. */
-export type CallDone = (code: string, message: string, body: Uint8Array | undefined, timing?: string) => void;
-
-/** The way to the system under test. */
-export interface Caller {
-  /** Starts one call; `done` is called once, never before `send` has returned. `timeoutMs` may be Infinity. */
-  send(body: Buffer, timeoutMs: number, done: CallDone): void;
-}
 
 /** Waits for the instants of an open loop, which ordinary timers are too coarse for. */
 export interface Pacer {

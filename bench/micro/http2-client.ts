@@ -2,7 +2,8 @@
 // to one core, with the server on another:
 // `npm run build && taskset -c 1 node dist/bench/micro/http2-client.js [http2|grpc-js] [PORT] [REQUEST_BYTES] [CALLERS] [SECONDS]`.
 import { systemClock } from '../../core/clock.js';
-import { clientKinds, openCaller } from '../infer-caller.js';
+import { clientKinds } from '../infer-caller.js';
+import { openCaller } from '../open-caller.js';
 import { oneOf } from '../options.js';
 
 const [client = 'http2', port = '18001', requestBytes = '12350', callers = '64', seconds = '5'] = process.argv.slice(2);
