@@ -43,12 +43,33 @@ export function oneOf<T extends string>(setting: string, text: string, choices: 
   );
 }
 
-/** `name:1x3x224`; a scalar is `name:`. */
-export function parseShape(text: string): readonly [string, readonly number[]] {
+/** `name:1x3x224`, or several to be used in turn: `name:1x64/1x128`; a scalar is `name:`. */
+export function parseShape(text: string): readonly [name: string, shapes: readonly (readonly number[])[]] {
   const at = text.lastIndexOf(':');
-  const dims = text.slice(at + 1);
   if (at <= 0) return refuse(`--shape wants name:1x3x224, and got "${text}".`);
-  return [text.slice(0, at), dims === '' ? [] : dims.split('x').map((dim) => parseCount('--shape', dim, 0, 1e9))];
+  const shapes = text
+    .slice(at + 1)
+    .split('/')
+    .map((dims) => (dims === '' ? [] : dims.split('x').map((dim) => parseCount('--shape', dim, 0, 1e9))));
+  return [text.slice(0, at), shapes];
+}
+
+/**
+ * The shapes of all inputs, one map for each that is used in turn. An input with a single shape has it in all of them.
+ * @throws BAD_SETTING when inputs have different numbers of shapes
+ */
+export function parseShapes(texts: readonly string[]): readonly ReadonlyMap<string, readonly number[]>[] {
+  const inputs = texts.map(parseShape);
+  const turns = Math.max(1, ...inputs.map(([, shapes]) => shapes.length));
+  for (const [name, shapes] of inputs) {
+    if (shapes.length !== 1 && shapes.length !== turns) {
+      refuse(`--shape gives input "${name}" ${shapes.length} shapes and another ${turns}; they are used together.`);
+    }
+  }
+  return Array.from(
+    { length: turns },
+    (_, turn) => new Map(inputs.map(([name, shapes]) => [name, shapes[turn] ?? shapes[0] ?? []])),
+  );
 }
 
 /** `name:FILE`. */

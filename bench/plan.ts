@@ -6,6 +6,17 @@ export type Load =
   | { readonly kind: 'closed'; readonly concurrency: number }
   | { readonly kind: 'open'; readonly ratePerS: number };
 
+/** Requests of one kind within a run. Several groups run at the same time and are counted each for itself. */
+export interface LoadGroup {
+  /** Empty for the only one. */
+  readonly name: string;
+  readonly load: Load;
+  /** gRPC deadline of each request, counted from when it was due; undefined: none. */
+  readonly deadlineMs: number | undefined;
+  /** Who the requests come from, drawn anew for each; empty: nobody says. */
+  readonly callers: readonly string[];
+}
+
 /** How an open loop waits for the next arrival: `spin` burns its core and is exact, `timer` is 1 ms coarse. */
 export type Pacing = 'spin' | 'timer';
 
@@ -33,6 +44,20 @@ export interface LoadJob extends CallerOptions {
 
 export const loadText = (load: Load): string =>
   load.kind === 'closed' ? `concurrency ${load.concurrency}` : `rate ${load.ratePerS}/s`;
+
+export const groupText = ({ name, load }: Pick<LoadGroup, 'name' | 'load'>): string =>
+  name === '' ? loadText(load) : `${name}, ${loadText(load)}`;
+
+/** Points of one group each, measured one after the other. */
+export const pointsOf = (
+  loads: readonly Load[],
+  deadlineMs?: number,
+  callers: readonly string[] = [],
+): readonly (readonly LoadGroup[])[] => loads.map((load) => [{ name: '', load, deadlineMs, callers }]);
+
+/** A load process of these groups waits by spinning, and is always busy. */
+export const spinsFor = (groups: readonly Pick<LoadGroup, 'load'>[], pacing: Pacing): boolean =>
+  pacing === 'spin' && groups.some(({ load }) => load.kind === 'open');
 
 /**
  * The shares of `processes` load processes. A closed loop is not spread over more processes than it has

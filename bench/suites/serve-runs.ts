@@ -7,6 +7,7 @@ import type { ClientKind } from '../infer-caller.js';
 import type { BenchModel } from '../models/generate.js';
 import { withNullServer } from '../null-fleet.js';
 import { msText } from '../number-text.js';
+import { pointsOf } from '../plan.js';
 import { type RunSummary, summarisePoint } from '../point.js';
 import type { CpuWatch } from '../process-cpu.js';
 import { thisMachine } from '../report.js';
@@ -157,20 +158,19 @@ async function own(
   const report = await runSession(
     {
       target: { server: server.address, model: subject.model, version: '' },
-      loads: [{ kind: 'closed', concurrency }],
-      inputs: { rows: undefined, shapes: new Map(), files: new Map() },
+      points: pointsOf([{ kind: 'closed', concurrency }]),
+      inputs: [{ rows: undefined, shapes: new Map(), files: new Map() }],
       runs: 1,
       warmupMs: plan.warmupMs,
       durationMs: plan.durationMs,
       drainMs: 10_000,
-      deadlineMs: undefined,
       maxInFlight: 20_000,
       pacing: 'spin',
       seed: 1,
       payloads: 8,
       verify: false,
       processes: plan.processes,
-      calls: { client: plan.client, connections: 1, metadata: [], callers: [] },
+      calls: { client: plan.client, connections: 1, metadata: [] },
       cpus: plan.loadCpus,
       watches: watchesOf(server),
       ceiling: undefined,
@@ -219,7 +219,7 @@ function summarise(
         model: subject.model,
         concurrency,
         summary: summarisePoint(
-          { kind: 'closed', concurrency },
+          { name: '', load: { kind: 'closed', concurrency }, deadlineMs: undefined, callers: [] },
           runs.map((one) => one.run),
         ),
         meanBatch: spread(runs.map((one) => one.meanBatch)),

@@ -73,7 +73,9 @@ describe('the tables', () => {
     points: [1, 64].map((concurrency) => ({
       model: 'big',
       concurrency,
-      summary: summarisePoint({ kind: 'closed', concurrency }, [run]),
+      summary: summarisePoint({ name: '', load: { kind: 'closed', concurrency }, deadlineMs: undefined, callers: [] }, [
+        run,
+      ]),
       meanBatch: spread([60]),
       disturbed: concurrency === 1 ? 0 : 2,
     })),
