@@ -80,7 +80,7 @@ export async function startCluster(wish: ClusterWish): Promise<ServerUnderTest> 
     startShoal(
       [
         ...['worker', '--join', doors.address, '--models', repository, '--worker-id', `worker-${i + 1}`],
-        ...['--host', '127.0.0.1', '--log-level', 'warn', ...data(`worker-${i + 1}`), ...workerFlags],
+        ...['--host', '127.0.0.1', '--log-level', 'error', ...data(`worker-${i + 1}`), ...workerFlags],
       ],
       wish.cpus,
     ),
@@ -105,7 +105,8 @@ interface Doors {
 async function freeDoors(): Promise<Doors> {
   const [grpcPort, httpPort, metricsPort] = [await freePort(), await freePort(), await freePort()];
   const ports = ['--grpc-port', grpcPort, '--http-port', httpPort, '--metrics-port', metricsPort].map(String);
-  const words = ['--host', '127.0.0.1', '--log-level', 'warn', ...ports];
+  // Workers that come and go are no news here.
+  const words = ['--host', '127.0.0.1', '--log-level', 'error', ...ports];
   return { address: `127.0.0.1:${grpcPort}`, metricsPort, words };
 }
 

@@ -9,6 +9,7 @@ import { type BarContext, type BarResult, BarRuns, closed, groupOf, judged, open
 const model = 'slow';
 const fastMs = 20;
 const slowdown = 5;
+const fastWorkers = 2;
 /** A batch takes tens of milliseconds, so that a hundredth of the requests needs a longer window than elsewhere. */
 const windows = 4;
 /** Above this share of all cores the workers take time from one another, and the slow one's cost is the machine's. */
@@ -48,9 +49,9 @@ export async function lateBar(plan: BarContext): Promise<BarResult> {
       const pacing = 'timer';
       for (let repetition = 1; repetition <= context.repetitions; repetition++) {
         context.say(`late, repetition ${repetition} of ${context.repetitions}`);
-        const alone = { server: two, model, pacing, groups: [groupOf(closed(2))] } as const;
-        const [capacity] = await runs.take('capacity', alone);
-        const groups = [groupOf(open((capacity?.throughputPerS ?? 0) * context.lateUse))];
+        const alone = { server: two, model, pacing, groups: [groupOf(closed(1))] } as const;
+        const [single] = await runs.take('one caller', alone);
+        const groups = [groupOf(open((single?.throughputPerS ?? 0) * fastWorkers * context.lateUse))];
         await runs.take('two fast', { server: two, model, pacing, groups });
         await runs.take('and a slow one', { server: three, model, pacing, groups });
       }
@@ -64,7 +65,7 @@ export async function lateBar(plan: BarContext): Promise<BarResult> {
     runs.median(label, (run) => run.latencyUs.p99),
   );
   const [twoUs, threeUs] = [p99Two ?? Number.NaN, p99Three ?? Number.NaN];
-  const capacityPerS = runs.median('capacity', (run) => run.throughputPerS);
+  const capacityPerS = runs.median('one caller', (run) => run.throughputPerS) * fastWorkers;
   const busy = Math.max(...['two fast', 'and a slow one'].map((label) => runs.median(label, busyCores)));
   const cores = cpus().length;
   const doubts =

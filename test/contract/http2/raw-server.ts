@@ -83,6 +83,11 @@ export class RawServer {
     return (await this.frame(({ type, streamId: id }) => type === 3 && id === streamId)).payload.readUInt32BE(0);
   }
 
+  /** Says no more, and takes no more than is there already. */
+  hangUp(): void {
+    this.#socket?.end();
+  }
+
   /** Cuts the connection. */
   cut(): void {
     this.#socket?.destroy();
