@@ -1,18 +1,15 @@
 import { combineCeiling } from '../../ceiling.js';
 import { countText, msText, percentText } from '../../number-text.js';
-import type { RunSummary } from '../../point.js';
 import { median } from '../../spread.js';
 import { bareLoop } from '../suite-run.js';
 import { type BarContext, type BarResult, BarRuns, bigInput, closed, groupOf, judged, open, told } from './bar.js';
 import { eachRepetition, modelFileOf } from './big-server.js';
+import { admittedInTime } from './outcomes.js';
 
 const maxBatch = 64;
 const use = 0.9;
 const deadlineBatches = 5;
 const capacityCallers = 128;
-
-/** Of the requests that were not refused, the share answered in time. */
-const admittedInTime = (run: RunSummary): number => run.attainment / Math.max(1 / run.sent, 1 - run.refusedShare);
 
 /** Poisson arrivals near capacity, with a deadline of a few batches: are promises kept? */
 export async function attainmentBar(context: BarContext): Promise<BarResult> {

@@ -1,5 +1,6 @@
 import { invariant } from '../../../core/errors.js';
 import type { TensorSpec } from '../../../core/tensor.js';
+import { msText } from '../../number-text.js';
 import type { Load, LoadGroup } from '../../plan.js';
 import type { RunSummary } from '../../point.js';
 import { median } from '../../spread.js';
@@ -68,6 +69,14 @@ export const told = (what: string, value: number, text: string): Judgement => ({
   wanted: '',
   verdict: '—',
 });
+
+/** Of a ratio; infinite when what is divided never ends. */
+export const timesText = (ratio: number): string =>
+  ratio === Number.POSITIVE_INFINITY ? 'no end' : `${ratio.toFixed(2)} ×`;
+
+/** Of a 99th percentile in microseconds. */
+export const percentileText = (us: number): string =>
+  us === Number.POSITIVE_INFINITY ? 'more than 1 % failed' : `${msText(us)} ms`;
 
 export const bigInput: TensorSpec = { name: 'x', datatype: 'FP32', shape: [1, 3072] };
 
@@ -161,7 +170,7 @@ export class BarRuns {
       const label = labels[i] ?? '';
       this.#runs.push({ label, summary, batches: measured.batches });
       this.#context.say(
-        `${this.#bar}, ${label}: ${summary.throughputPerS.toFixed(0)}/s, p99 ${(summary.latencyUs.p99 / 1000).toFixed(1)} ms` +
+        `${this.#bar}, ${label}: ${summary.throughputPerS.toFixed(0)}/s, p99 ${msText(summary.latencyUs.p99)} ms` +
           `, mean batch ${measured.batches.meanRows.toFixed(1)}${disturbed ? ' (disturbed)' : ''}`,
       );
     });

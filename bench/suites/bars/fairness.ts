@@ -1,22 +1,24 @@
-import { countText, msText, percentText } from '../../number-text.js';
+import { countText, percentText } from '../../number-text.js';
 import type { LoadGroup } from '../../plan.js';
-import type { RunSummary } from '../../point.js';
-import { type BarContext, type BarResult, BarRuns, closed, groupOf, judged, open, told } from './bar.js';
+import {
+  type BarContext,
+  type BarResult,
+  BarRuns,
+  closed,
+  groupOf,
+  judged,
+  open,
+  percentileText,
+  timesText,
+  told,
+} from './bar.js';
 import { eachRepetition } from './big-server.js';
+import { failedShare, p99OfAllUs } from './outcomes.js';
 
 const callers = 10;
 const use = 0.9;
 const flood = 10;
 const capacityCallers = 128;
-
-/** A request that failed is one that never came: when more than one in a hundred did, the 99th percentile is no time. */
-const p99Us = (run: RunSummary): number =>
-  run.sent - run.good > run.sent / 100 ? Number.POSITIVE_INFINITY : run.latencyUs.p99;
-
-const failedShare = (run: RunSummary): number => 1 - run.good / Math.max(1, run.sent);
-
-const timeText = (us: number): string =>
-  us === Number.POSITIVE_INFINITY ? 'more than 1 % failed' : `${msText(us)} ms`;
 
 /** Ten callers with equal shares of 0.9 of capacity; then the tenth sends ten times its share. */
 export async function fairnessBar(context: BarContext): Promise<BarResult> {
@@ -38,8 +40,8 @@ export async function fairnessBar(context: BarContext): Promise<BarResult> {
     await runs.take('calm', { server, model: 'big', groups: [nine, tenth(1)] });
     await runs.take('flood', { server, model: 'big', groups: [nine, tenth(flood)] });
   });
-  const calm = runs.median('calm/nine', p99Us);
-  const flooded = runs.median('flood/nine', p99Us);
+  const calm = runs.median('calm/nine', p99OfAllUs);
+  const flooded = runs.median('flood/nine', p99OfAllUs);
   const failed = runs.median('flood/nine', failedShare);
   const goodput = runs.median('flood/tenth', (run) => run.throughputPerS);
   return runs.result([
@@ -47,10 +49,10 @@ export async function fairnessBar(context: BarContext): Promise<BarResult> {
       `p99 of nine beside a tenth with ${flood} × its share, by that beside equals`,
       flooded / calm,
       { atMost: 1.1 },
-      (ratio) => (ratio === Number.POSITIVE_INFINITY ? 'no end' : `${ratio.toFixed(2)} ×`),
+      timesText,
     ),
-    told('p99 of nine, beside equals', calm, timeText(calm)),
-    told('p99 of nine, beside the flood', flooded, timeText(flooded)),
+    told('p99 of nine, beside equals', calm, percentileText(calm)),
+    told('p99 of nine, beside the flood', flooded, percentileText(flooded)),
     told('failed, of the nine beside the flood', failed, percentText(failed)),
     told('answered to the flood', goodput, `${countText(goodput)}/s`),
   ]);

@@ -1,10 +1,22 @@
 import { cpus } from 'node:os';
 import { join } from 'node:path';
 import { generateSlowModel } from '../../models/generate.js';
-import { countText, msText } from '../../number-text.js';
+import { countText } from '../../number-text.js';
 import type { RunSummary } from '../../point.js';
 import { type ServerUnderTest, startCluster } from '../server-under-test.js';
-import { type BarContext, type BarResult, BarRuns, closed, groupOf, judged, open, told } from './bar.js';
+import {
+  type BarContext,
+  type BarResult,
+  BarRuns,
+  closed,
+  groupOf,
+  judged,
+  open,
+  percentileText,
+  timesText,
+  told,
+} from './bar.js';
+import { p99OfAllUs } from './outcomes.js';
 
 const model = 'slow';
 const fastMs = 20;
@@ -61,9 +73,7 @@ export async function lateBar(plan: BarContext): Promise<BarResult> {
   } finally {
     await two.stop();
   }
-  const [p99Two, p99Three] = ['two fast', 'and a slow one'].map((label) =>
-    runs.median(label, (run) => run.latencyUs.p99),
-  );
+  const [p99Two, p99Three] = ['two fast', 'and a slow one'].map((label) => runs.median(label, p99OfAllUs));
   const [twoUs, threeUs] = [p99Two ?? Number.NaN, p99Three ?? Number.NaN];
   const capacityPerS = runs.median('one caller', (run) => run.throughputPerS) * fastWorkers;
   const busy = Math.max(...['two fast', 'and a slow one'].map((label) => runs.median(label, busyCores)));
@@ -80,10 +90,10 @@ export async function lateBar(plan: BarContext): Promise<BarResult> {
         'p99 with a third, five times slower, by that of the two fast alone',
         threeUs / twoUs,
         { atMost: 1.3 },
-        (ratio) => `${ratio.toFixed(2)} ×`,
+        timesText,
       ),
-      told('p99 of the two fast', twoUs, `${msText(twoUs)} ms`),
-      told('p99 of the three', threeUs, `${msText(threeUs)} ms`),
+      told('p99 of the two fast', twoUs, percentileText(twoUs)),
+      told('p99 of the three', threeUs, percentileText(threeUs)),
       told(
         'capacity of the two, one request a batch',
         capacityPerS,

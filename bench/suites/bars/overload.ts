@@ -1,19 +1,11 @@
 import { countText, msText, percentText } from '../../number-text.js';
-import type { RunSummary } from '../../point.js';
 import { type BarContext, type BarResult, BarRuns, closed, groupOf, judged, open, told } from './bar.js';
 import { eachRepetition } from './big-server.js';
+import { waitedInVain } from './outcomes.js';
 
 const deadlineMs = 100;
 const offered = 2;
 const capacityCallers = 128;
-
-/** Of the requests sent: neither answered in time, nor refused, nor failed otherwise. */
-const lateShare = (run: RunSummary): number => {
-  const expired = run.errors.DEADLINE_EXCEEDED?.count ?? 0;
-  const early = run.refusedShare * run.sent - (run.errors.RESOURCE_EXHAUSTED?.count ?? 0);
-  const lateAnswers = run.good - run.attainment * run.sent;
-  return Math.max(0, Math.round(lateAnswers + expired - early)) / Math.max(1, run.sent);
-};
 
 /** Twice the capacity is offered, with deadlines: what gets through, and how fast the rest is told. */
 export async function overloadBar(context: BarContext): Promise<BarResult> {
@@ -32,7 +24,7 @@ export async function overloadBar(context: BarContext): Promise<BarResult> {
   const expired = runs.median('overload', (_run, { expiredRows }) => expiredRows ?? Number.NaN);
   const refusedUs = runs.median('overload', (run) => (run.refusalUs.count > 0 ? run.refusalUs.p99 : Number.NaN));
   const refused = runs.median('overload', (run) => run.refusedShare);
-  const late = runs.median('overload', lateShare);
+  const late = runs.median('overload', waitedInVain);
   return runs.result([
     judged(`goodput at ${offered} × capacity, by capacity`, goodputPerS / capacityPerS, { atLeast: 0.95 }, percentText),
     judged('rows executed after their deadline', expired, { atMost: 0 }, countText),

@@ -1,6 +1,9 @@
 import { describe, expect, test } from 'vitest';
+import { type RunSummary, summariseRun } from '../../../bench/point.js';
+import { Recorder } from '../../../bench/recorder.js';
 import { thisMachine } from '../../../bench/report.js';
-import { judged, reasonsText, told } from '../../../bench/suites/bars/bar.js';
+import { judged, percentileText, reasonsText, told } from '../../../bench/suites/bars/bar.js';
+import { admittedInTime, failedShare, p99OfAllUs, waitedInVain } from '../../../bench/suites/bars/outcomes.js';
 import { doubtsText, scheduleMarkdown } from '../../../bench/suites/schedule-report.js';
 import { batchChange, Scrape } from '../../../bench/suites/scrape.js';
 
@@ -84,6 +87,26 @@ describe('bars', () => {
     expect(judged('a', 1.3, { atMost: 1.3 }, text)).toMatchObject({ verdict: 'PASS', wanted: '≤ 1.30' });
     expect(judged('a', Number.POSITIVE_INFINITY, { atMost: 1.3 }, text).verdict).toBe('MISS');
     expect(judged('a', Number.NaN, { atMost: 1.3 }, text)).toMatchObject({ verdict: '—', text: '—' });
+  });
+
+  test('count a request that failed as one that never came', () => {
+    const recorder = new Recorder(0, 1000, 100);
+    for (let i = 0; i < 100; i++) recorder.answered(1, 11);
+    recorder.answered(1, 201);
+    const summary = (): RunSummary =>
+      summariseRun(
+        { seen: recorder.snapshot(), processes: 1, cpuUs: 0, loopUtilisation: 0, cpuUtilisation: 0, serverCpuUs: {} },
+        { spins: true, rows: 1, deadlineMs: 100 },
+      );
+    recorder.failed(1, 3, 'RESOURCE_EXHAUSTED', 'full');
+    expect(p99OfAllUs(summary())).toBeCloseTo(10_000, -2);
+    recorder.failed(1, 101, 'DEADLINE_EXCEEDED', 'expired');
+    expect(p99OfAllUs(summary())).toBe(Number.POSITIVE_INFINITY);
+    expect(percentileText(p99OfAllUs(summary()))).toBe('more than 1 % failed');
+    expect(failedShare(summary())).toBeCloseTo(2 / 103, 9);
+    // One late and one expired of 102 that were let in.
+    expect(admittedInTime(summary())).toBeCloseTo(100 / 102, 9);
+    expect(waitedInVain(summary())).toBeCloseTo(2 / 103, 9);
   });
 
   test('are a Markdown table, with their doubts apart', () => {
