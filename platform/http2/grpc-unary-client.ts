@@ -131,7 +131,8 @@ export class GrpcUnaryClient implements CallOwner {
 
   /**
    * Starts a call. `ended` is called once, and never before this has returned.
-   * @param message the serialised request; must not change until the call has ended
+   * @param message the serialised request; must not change any more: a call that has ended may still have parts of it
+   * on their way out
    * @param timeoutMs the call's deadline, here and at the server; Infinity: none
    */
   call(head: CallHead, message: Uint8Array, timeoutMs: number, ended: CallEnded): ClientCall {
