@@ -21,8 +21,9 @@ export const isShedding = (code: string): boolean => shedding.has(code);
 
 /** The rows that a receipt (`queue=12;…;rows=16;…`) says were executed together; 0 without one. */
 export function batchRowsOf(timing: string | undefined): number {
-  const at = timing?.indexOf('rows=') ?? -1;
-  return timing === undefined || at < 0 ? 0 : Number.parseInt(timing.slice(at + 5, at + 15), 10) || 0;
+  const at = timing === undefined || timing.startsWith('rows=') ? 0 : timing.indexOf(';rows=') + 1;
+  const text = timing?.slice(at, at + 15) ?? '';
+  return text.startsWith('rows=') ? Number.parseInt(text.slice(5), 10) || 0 : 0;
 }
 
 /** What one process saw in one run. Requests are counted when they were due (open) or started (closed) in the window. */

@@ -120,6 +120,8 @@ describe('recorder', () => {
     }
     recorder.answered(1, 2, batchRowsOf(undefined));
     recorder.answered(1, 2, batchRowsOf('worker=w1'));
+    recorder.answered(1, 2, batchRowsOf('queue=1;padded_rows=3;rows=;x'));
+    expect(batchRowsOf('rows=12')).toBe(12);
     const { receipts, batches } = recorder.snapshot();
     expect([receipts, batches]).toEqual([6, 2]);
   });
