@@ -11,6 +11,7 @@ import { adminGrpcService } from './admin/admin-service.js';
 import { Coordinator } from './coordinator.js';
 import { GrpcFront } from './front/grpc-front.js';
 import { HttpFront } from './front/http-front.js';
+import { FleetStatistics } from './front/model-statistics.js';
 import type { AdminView } from './serving.js';
 
 export interface CoordinatorSettings {
@@ -23,6 +24,10 @@ export interface CoordinatorSettings {
   readonly maxAttempts: number;
   readonly replicaGraceMs: number;
   readonly workerTtlMs: number;
+  /** Batches that run on one device at a time; 0: as many as there are instances. */
+  readonly deviceConcurrency: number;
+  readonly rateLimitResource: Readonly<Record<string, number>>;
+  readonly callerWeights: Readonly<Record<string, number>>;
   readonly softwareVersion: string;
   readonly log: Logger;
 }
@@ -57,13 +62,19 @@ export async function startCoordinator(settings: CoordinatorSettings): Promise<R
     maxAttempts: settings.maxAttempts,
     replicaGraceMs: settings.replicaGraceMs,
     workerTtlMs,
+    scheduling: {
+      deviceConcurrency: settings.deviceConcurrency,
+      resources: settings.rateLimitResource,
+      callerWeight: (caller) => settings.callerWeights[caller] ?? 1,
+    },
   });
   metrics.watchFleet(coordinator);
   const announcements = {
     announced: (workerId: string, address: string) => coordinator.fleet.announced(workerId, address),
     left: (workerId: string) => coordinator.fleet.remove(workerId, 'it left'),
   };
-  const door = { host, service: coordinator, softwareVersion, maxMessageBytes, observer: metrics };
+  const statistics = new FleetStatistics(coordinator, metrics);
+  const door = { host, service: coordinator, statistics, softwareVersion, maxMessageBytes, observer: metrics };
   const grpc = new GrpcFront({
     ...door,
     port: settings.grpcPort,

@@ -35,7 +35,7 @@ const words: GathererWords = {
 export class ClientCall implements Expiring {
   readonly head: CallHead;
   /** An instant of the client's clock; Infinity: none. */
-  readonly deadlineMs: number;
+  readonly expiresMs: number;
   heapIndex = -1;
   /** While the call has one. */
   stream: Http2Stream | undefined;
@@ -46,11 +46,11 @@ export class ClientCall implements Expiring {
   #answer: Buffer | undefined;
   #gatherer: MessageGatherer | undefined;
 
-  constructor(owner: CallOwner, head: CallHead, message: Uint8Array, deadlineMs: number, ended: CallEnded) {
+  constructor(owner: CallOwner, head: CallHead, message: Uint8Array, expiresMs: number, ended: CallEnded) {
     this.#owner = owner;
     this.head = head;
     this.#message = message;
-    this.deadlineMs = deadlineMs;
+    this.expiresMs = expiresMs;
     this.#ended = ended;
   }
 

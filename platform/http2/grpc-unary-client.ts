@@ -136,8 +136,8 @@ export class GrpcUnaryClient implements CallOwner {
    * @param timeoutMs the call's deadline, here and at the server; Infinity: none
    */
   call(head: CallHead, message: Uint8Array, timeoutMs: number, ended: CallEnded): ClientCall {
-    const deadlineMs = timeoutMs === Number.POSITIVE_INFINITY ? timeoutMs : this.#clock.nowMs() + timeoutMs;
-    const call = new ClientCall(this, head, message, deadlineMs, ended);
+    const expiresMs = timeoutMs === Number.POSITIVE_INFINITY ? timeoutMs : this.#clock.nowMs() + timeoutMs;
+    const call = new ClientCall(this, head, message, expiresMs, ended);
     const refusal = this.#refusal(message, timeoutMs);
     if (refusal !== undefined) {
       setImmediate(() => call.finish(refusal));
@@ -179,7 +179,7 @@ export class GrpcUnaryClient implements CallOwner {
   #sendWaiting(): void {
     for (const call of this.#waiting) {
       if (!this.#connection.hasRoom) return;
-      const leftMs = call.deadlineMs - this.#clock.nowMs();
+      const leftMs = call.expiresMs - this.#clock.nowMs();
       // One whose time is over would only be work for nobody; its timer ends it.
       if (leftMs <= 0) continue;
       this.#waiting.delete(call);
