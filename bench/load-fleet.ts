@@ -26,6 +26,8 @@ export interface LoadResult {
   readonly loopUtilisation: number;
   /** Of the busiest load process: CPU time by wall-clock time, 0…1. */
   readonly cpuUtilisation: number;
+  /** The longest time for which one of them did not get to run. */
+  readonly stallMs: number;
   /** CPU microseconds in the window of what `watches` name. */
   readonly serverCpuUs: Readonly<Record<string, number>>;
 }
@@ -146,6 +148,7 @@ function combine(results: readonly Share[], group: number, serverCpuUs: Readonly
     cpuUs: results.reduce((sum, { cost }) => sum + cost.cpuUs, 0) * share,
     loopUtilisation: Math.max(...results.map(({ cost }) => cost.loopUtilisation)),
     cpuUtilisation: Math.max(...results.map(perWindow)),
+    stallMs: Math.max(...results.map(({ cost }) => cost.stallMs)),
     serverCpuUs: Object.fromEntries(Object.entries(serverCpuUs).map(([name, cpuUs]) => [name, cpuUs * share])),
   };
 }

@@ -7,6 +7,8 @@ export interface HarnessCost {
   readonly cpuUs: number;
   /** Share of the window in which the event loop was not waiting, 0…1. */
   readonly loopUtilisation: number;
+  /** The longest time, warm-up included, for which the process did not get to run its event loop. */
+  readonly stallMs: number;
 }
 
 /** Parent → load process. `prepare` first, with a job for each group of the run; `start` after its `ready`; `stop` ends the window early. */

@@ -1,5 +1,5 @@
 /** Entry of a load process: makes one share of the load of one run's groups and says what it saw. Forked by `load-fleet.ts`. */
-import { performance } from 'node:perf_hooks';
+import { monitorEventLoopDelay, performance } from 'node:perf_hooks';
 import { systemClock } from '../core/clock.js';
 import { invariant, ShoalError } from '../core/errors.js';
 import { compareAnswer } from './answers.js';
@@ -26,11 +26,16 @@ function fail(thrown: unknown): void {
   tell({ kind: 'failed', code: error.code, message: error.message }, () => process.exit(1));
 }
 
-/** CPU time and event-loop use between `open` and `close`. */
+/** CPU time and event-loop use between `open` and `close`, and stalls from the beginning. */
 class CostMeter {
+  readonly #delay = monitorEventLoopDelay({ resolution: 20 });
   #cpu = process.cpuUsage();
   #loop = performance.eventLoopUtilization();
-  #cost: HarnessCost = { cpuUs: 0, loopUtilisation: 0 };
+  #cost: HarnessCost = { cpuUs: 0, loopUtilisation: 0, stallMs: 0 };
+
+  constructor() {
+    this.#delay.enable();
+  }
 
   open(): void {
     this.#cpu = process.cpuUsage();
@@ -40,7 +45,8 @@ class CostMeter {
   close(): void {
     const { user, system } = process.cpuUsage(this.#cpu);
     const { utilization } = performance.eventLoopUtilization(this.#loop);
-    this.#cost = { cpuUs: user + system, loopUtilisation: utilization };
+    this.#delay.disable();
+    this.#cost = { cpuUs: user + system, loopUtilisation: utilization, stallMs: this.#delay.max / 1e6 };
   }
 
   get cost(): HarnessCost {

@@ -37,6 +37,7 @@ export interface RunSummary {
   readonly serverCpuUsPerRequest: Readonly<Record<string, number>>;
   readonly loopUtilisation: number;
   readonly cpuUtilisation: number;
+  readonly stallMs: number;
   readonly verdict: Verdict;
 }
 
@@ -102,6 +103,7 @@ export function summariseRun(result: LoadResult, context: PointContext): RunSumm
     serverCpuUsPerRequest: mapValues(result.serverCpuUs, perRequest),
     loopUtilisation: result.loopUtilisation,
     cpuUtilisation: result.cpuUtilisation,
+    stallMs: result.stallMs,
     verdict: judge({
       spins: context.spins,
       hasDeadline: context.deadlineMs !== undefined,
@@ -111,6 +113,8 @@ export function summariseRun(result: LoadResult, context: PointContext): RunSumm
       sendLagUs,
       loopUtilisation: result.loopUtilisation,
       cpuUtilisation: result.cpuUtilisation,
+      stallMs: result.stallMs,
+      windowMs: seen.windowMs,
     }),
   };
 }

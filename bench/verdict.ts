@@ -19,12 +19,18 @@ export interface Evidence {
   /** Of the busiest load process, 0…1. */
   readonly loopUtilisation: number;
   readonly cpuUtilisation: number;
+  /** The longest time for which a load process did not get to run. */
+  readonly stallMs: number;
+  readonly windowMs: number;
 }
 
 /** A 99th percentile rests on one sample in a hundred; below this it is the maximum. */
 const fewestSamples = 100;
 /** Above this the load process has no time left and answers wait for it. */
 const mostUtilisation = 0.9;
+/** A load process may be kept from running for this long, or for this share of the window. */
+const stallFloorMs = 250;
+const stallShare = 0.05;
 /** The harness may be late by this much, or by this share of the latency it reports. */
 const lagFloorUs = 2_000;
 const lagShare = 0.1;
@@ -43,6 +49,12 @@ export function judge(evidence: Evidence): Verdict {
   if (!evidence.spins && utilisation > mostUtilisation) {
     reasons.push(
       `The harness is the wall: its busiest process was ${percentText(utilisation)} in use; add --processes, on cores of their own.`,
+    );
+  }
+  const { stallMs, windowMs } = evidence;
+  if (stallMs > Math.max(stallFloorMs, windowMs * stallShare)) {
+    reasons.push(
+      `The harness stood still for ${stallMs.toFixed(0)} ms: others use its cores, or its own work blocks it; give it cores of its own with --cpus.`,
     );
   }
   const mostLagUs = Math.max(lagFloorUs, latencyUs.p99 * lagShare);

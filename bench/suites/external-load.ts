@@ -104,6 +104,7 @@ export function parseExternal(output: string): RunSummary {
     serverCpuUsPerRequest: {},
     loopUtilisation: 0,
     cpuUtilisation: 0,
+    stallMs: 0,
     verdict: {
       valid: errors.length === 0,
       reasons: errors.map(([code, count]) => `${count} requests ended in ${code}: ${first}.`),

@@ -2,7 +2,7 @@ import { combineCeiling } from '../../ceiling.js';
 import { countText, msText, percentText } from '../../number-text.js';
 import { median } from '../../spread.js';
 import { bareLoop } from '../suite-run.js';
-import { type BarContext, type BarResult, BarRuns, bigInput, closed, groupOf, judged, open, told } from './bar.js';
+import { type BarContext, type BarResult, BarRuns, bigInput, groupOf, judged, open, told } from './bar.js';
 import { eachRepetition, modelFileOf } from './big-server.js';
 import { admittedInTime } from './outcomes.js';
 
@@ -20,12 +20,8 @@ export async function attainmentBar(context: BarContext): Promise<BarResult> {
     const rowsPerS = combineCeiling({ modelFile: 'big', intraOpThreads: 1 }, bare)?.best.rowsPerS.median ?? Number.NaN;
     const deadlineMs = deadlineBatches * ((maxBatch * 1000) / rowsPerS);
     deadlines.push(deadlineMs);
-    const [capacity] = await runs.take('capacity', {
-      server,
-      model: 'big',
-      groups: [groupOf(closed(capacityCallers))],
-    });
-    const rate = (capacity?.throughputPerS ?? 0) * use;
+    const capacity = await runs.capacityPerS({ server, model: 'big' }, capacityCallers);
+    const rate = capacity * use;
     await runs.take('load', { server, model: 'big', groups: [groupOf(open(rate), { deadlineMs })] });
   });
   const capacityPerS = runs.median('capacity', (run) => run.throughputPerS);

@@ -1,4 +1,4 @@
-import { invariant } from '../../../core/errors.js';
+import { invariant, ShoalError } from '../../../core/errors.js';
 import type { TensorSpec } from '../../../core/tensor.js';
 import { msText } from '../../number-text.js';
 import type { Load, LoadGroup } from '../../plan.js';
@@ -91,6 +91,8 @@ export const groupOf = (load: Load, changes: Partial<LoadGroup> = {}): LoadGroup
 export const closed = (concurrency: number): Load => ({ kind: 'closed', concurrency });
 export const open = (ratePerS: number): Load => ({ kind: 'open', ratePerS });
 
+const capacityAttempts = 3;
+
 /** Takes the runs of one bar and keeps them by label; every repetition adds one to each. */
 export class BarRuns {
   readonly #context: BarContext;
@@ -116,7 +118,22 @@ export class BarRuns {
     );
   }
 
-  /** The same for a run of one group that somebody else makes. */
+  /**
+   * Good answers per second of a closed loop, kept as `capacity`: what open loops are measured in.
+   * @throws INTERNAL when there are none, however often it is tried
+   */
+  async capacityPerS(run: Omit<SuiteRun, 'groups'>, callers: number): Promise<number> {
+    for (let attempt = 1; attempt <= capacityAttempts; attempt++) {
+      const [seen] = await this.take('capacity', { ...run, groups: [groupOf(closed(callers))] });
+      if (seen !== undefined && seen.throughputPerS > 0) return seen.throughputPerS;
+      // The harness or the server never got to run: nobody's capacity.
+      this.#runs.pop();
+    }
+    const message = `Nothing was answered while the capacity was measured for ${this.#bar}, ${capacityAttempts} times.`;
+    throw new ShoalError('INTERNAL', message);
+  }
+
+  /** As `take`, for a run of one group that somebody else makes. */
   async takeBy(
     label: string,
     server: ServerUnderTest,

@@ -4,7 +4,6 @@ import {
   type BarContext,
   type BarResult,
   BarRuns,
-  closed,
   groupOf,
   judged,
   open,
@@ -25,12 +24,8 @@ export async function fairnessBar(context: BarContext): Promise<BarResult> {
   // The flood goes beyond capacity, and is to be refused.
   const runs = new BarRuns(context, 'fairness', ['flood/tenth']);
   await eachRepetition(context, 'fairness', 'big', async (server) => {
-    const [capacity] = await runs.take('capacity', {
-      server,
-      model: 'big',
-      groups: [groupOf(closed(capacityCallers))],
-    });
-    const share = ((capacity?.throughputPerS ?? 0) * use) / callers;
+    const capacity = await runs.capacityPerS({ server, model: 'big' }, capacityCallers);
+    const share = (capacity * use) / callers;
     const nine: LoadGroup = groupOf(open(share * (callers - 1)), {
       name: 'nine',
       callers: Array.from({ length: callers - 1 }, (_, i) => `caller-${i + 1}`),

@@ -8,7 +8,6 @@ import {
   type BarContext,
   type BarResult,
   BarRuns,
-  closed,
   groupOf,
   judged,
   open,
@@ -61,9 +60,9 @@ export async function lateBar(plan: BarContext): Promise<BarResult> {
       const pacing = 'timer';
       for (let repetition = 1; repetition <= context.repetitions; repetition++) {
         context.say(`late, repetition ${repetition} of ${context.repetitions}`);
-        const alone = { server: two, model, pacing, groups: [groupOf(closed(1))] } as const;
-        const [single] = await runs.take('one caller', alone);
-        const groups = [groupOf(open((single?.throughputPerS ?? 0) * fastWorkers * context.lateUse))];
+        // One caller: one request a batch, on one of the two.
+        const single = await runs.capacityPerS({ server: two, model, pacing }, 1);
+        const groups = [groupOf(open(single * fastWorkers * context.lateUse))];
         await runs.take('two fast', { server: two, model, pacing, groups });
         await runs.take('and a slow one', { server: three, model, pacing, groups });
       }
@@ -75,7 +74,7 @@ export async function lateBar(plan: BarContext): Promise<BarResult> {
   }
   const [p99Two, p99Three] = ['two fast', 'and a slow one'].map((label) => runs.median(label, p99OfAllUs));
   const [twoUs, threeUs] = [p99Two ?? Number.NaN, p99Three ?? Number.NaN];
-  const capacityPerS = runs.median('one caller', (run) => run.throughputPerS) * fastWorkers;
+  const capacityPerS = runs.median('capacity', (run) => run.throughputPerS) * fastWorkers;
   const busy = Math.max(...['two fast', 'and a slow one'].map((label) => runs.median(label, busyCores)));
   const cores = cpus().length;
   const doubts =

@@ -1,5 +1,5 @@
 import { countText, msText, percentText } from '../../number-text.js';
-import { type BarContext, type BarResult, BarRuns, closed, groupOf, judged, open, told } from './bar.js';
+import { type BarContext, type BarResult, BarRuns, groupOf, judged, open, told } from './bar.js';
 import { eachRepetition } from './big-server.js';
 import { waitedInVain } from './outcomes.js';
 
@@ -11,12 +11,8 @@ const capacityCallers = 128;
 export async function overloadBar(context: BarContext): Promise<BarResult> {
   const runs = new BarRuns(context, 'overload');
   await eachRepetition(context, 'overload', 'big', async (server) => {
-    const [capacity] = await runs.take('capacity', {
-      server,
-      model: 'big',
-      groups: [groupOf(closed(capacityCallers))],
-    });
-    const rate = (capacity?.throughputPerS ?? 0) * offered;
+    const capacity = await runs.capacityPerS({ server, model: 'big' }, capacityCallers);
+    const rate = capacity * offered;
     await runs.take('overload', { server, model: 'big', groups: [groupOf(open(rate), { deadlineMs })] });
   });
   const capacityPerS = runs.median('capacity', (run) => run.throughputPerS);

@@ -22,6 +22,7 @@ function result(answers: number, errors = 0): LoadResult {
     cpuUs: answers * 50,
     loopUtilisation: 0.5,
     cpuUtilisation: 0.5,
+    stallMs: 0,
     serverCpuUs: { server: answers * 80 },
   };
 }

@@ -95,7 +95,15 @@ describe('bars', () => {
     recorder.answered(1, 201);
     const summary = (): RunSummary =>
       summariseRun(
-        { seen: recorder.snapshot(), processes: 1, cpuUs: 0, loopUtilisation: 0, cpuUtilisation: 0, serverCpuUs: {} },
+        {
+          seen: recorder.snapshot(),
+          processes: 1,
+          cpuUs: 0,
+          loopUtilisation: 0,
+          cpuUtilisation: 0,
+          stallMs: 0,
+          serverCpuUs: {},
+        },
         { spins: true, rows: 1, deadlineMs: 100 },
       );
     recorder.failed(1, 3, 'RESOURCE_EXHAUSTED', 'full');

@@ -22,6 +22,8 @@ const good: Evidence = {
   sendLagUs: latency(0),
   loopUtilisation: 0.5,
   cpuUtilisation: 0.4,
+  stallMs: 240,
+  windowMs: 1000,
 };
 test('a clean run is valid', () => {
   expect(judge(good)).toEqual({ valid: true, reasons: [] });
@@ -37,6 +39,8 @@ describe('invalid:', () => {
     ['too few samples', { good: 99 }, /Only 99 good answers/],
     ['a busy event loop', { loopUtilisation: 0.91 }, /The harness is the wall.*91\.0 %.*--processes/],
     ['a busy core', { cpuUtilisation: 0.95 }, /The harness is the wall/],
+    ['a stall', { stallMs: 260 }, /stood still for 260 ms.*--cpus/],
+    ['a stall in a long window', { stallMs: 510, windowMs: 10_000 }, /stood still for 510 ms/],
     ['late sending', { spins: true, sendLagUs: latency(2500) }, /sent late, by 2\.5 ms.*2 ms is allowed/],
     [
       'a deadline does not excuse faults',
@@ -53,6 +57,7 @@ describe('invalid:', () => {
 
 describe('still valid:', () => {
   test.each<[string, Partial<Evidence>]>([
+    ['a stall that is short beside the window', { stallMs: 490, windowMs: 10_000 }],
     ['a spinning open loop uses its core on purpose', { spins: true, loopUtilisation: 1, cpuUtilisation: 1 }],
     ['lag that is small beside the latency', { spins: true, sendLagUs: latency(9000), latencyUs: latency(100_000) }],
     [
