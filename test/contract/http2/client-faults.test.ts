@@ -340,6 +340,17 @@ describe('what is unusual and right', () => {
     expect(await call).toMatchObject({ status: 14, fault: 'silent' });
   });
 
+  it('a server that takes nothing more holds up to a megabyte or so, and no request beyond its deadline', async () => {
+    await begin(Buffer.concat([settingsFrame([[4, 0x7fffffff]]), rawFrame(8, 0, 0, uint32(0x7fff0000 - 65_535))]));
+    server.stall();
+    const large = Buffer.alloc(1024 * 1024);
+    const calls = Array.from({ length: 24 }, () => calling(client, path, large, 300));
+    expect(client.unsentBytes).toBeGreaterThan(10 * large.length);
+    for (const call of calls) expect(await call).toMatchObject({ status: 4, fault: 'deadline' });
+    expect(client.callCount).toBe(0);
+    expect(client.unsentBytes).toBeLessThan(2 * large.length);
+  });
+
   it('a connection that is cut ends its calls', async () => {
     await begin();
     const calls = [calling(client, path, hello), calling(client, path, hello, 5000)];
