@@ -26,35 +26,128 @@ export interface Timers {
   after(delayMs: number, fire: () => void): CancelTimer;
 }
 
-/** Time that moves only when told to: for tests and the simulator. */
+interface VirtualTimer {
+  readonly atMs: number;
+  readonly sequence: number;
+  readonly fire: () => void;
+  /** Where it lies in the heap; -1: fired or cancelled. */
+  heapIndex: number;
+}
+
+const isBefore = (a: VirtualTimer, b: VirtualTimer): boolean =>
+  a.atMs < b.atMs || (a.atMs === b.atMs && a.sequence < b.sequence);
+
+/**
+ * Time that moves only when told to: for tests and the simulator. Timers lie in a binary heap and know their place
+ * in it, so that setting, firing and cancelling one of n costs O(log n).
+ */
 export class VirtualClock implements Clock, Timers {
   #nowMs = 0;
   #sequence = 0;
-  #pending: { atMs: number; sequence: number; fire: () => void }[] = [];
+  readonly #heap: VirtualTimer[] = [];
+  #deferred: (() => void)[] = [];
 
   nowMs(): number {
     return this.#nowMs;
   }
 
+  /** Timers that were set and neither fired nor cancelled. */
+  get pendingTimers(): number {
+    return this.#heap.length;
+  }
+
+  /** The instant of the next timer; Infinity when there is none. */
+  get nextMs(): number {
+    return this.#heap[0]?.atMs ?? Number.POSITIVE_INFINITY;
+  }
+
   after(delayMs: number, fire: () => void): CancelTimer {
-    const timer = { atMs: this.#nowMs + Math.max(0, delayMs), sequence: this.#sequence++, fire };
-    this.#pending.push(timer);
-    return () => {
-      this.#pending = this.#pending.filter((t) => t !== timer);
-    };
+    const atMs = this.#nowMs + Math.max(0, delayMs);
+    const timer: VirtualTimer = { atMs, sequence: this.#sequence++, fire, heapIndex: -1 };
+    this.#heap.push(timer);
+    this.#up(this.#heap.length - 1, timer);
+    return () => this.#remove(timer);
+  }
+
+  /** What `setImmediate` is in real time: runs once, at this very instant, when the event under way has ended. */
+  readonly defer = (run: () => void): void => {
+    this.#deferred.push(run);
+  };
+
+  /** Moves to the next timer, fires it, and runs what was deferred. False when there is no timer. */
+  step(): boolean {
+    this.#runDeferred();
+    const next = this.#heap[0];
+    if (next === undefined) return false;
+    this.#remove(next);
+    this.#nowMs = Math.max(this.#nowMs, next.atMs);
+    next.fire();
+    this.#runDeferred();
+    return true;
   }
 
   /** Moves time forward, firing due timers in order of their instant, then of their making. */
   advance(ms: number): void {
-    const endMs = this.#nowMs + ms;
-    for (;;) {
-      this.#pending.sort((a, b) => a.atMs - b.atMs || a.sequence - b.sequence);
-      const next = this.#pending[0];
-      if (next === undefined || next.atMs > endMs) break;
-      this.#pending.shift();
-      this.#nowMs = Math.max(this.#nowMs, next.atMs);
-      next.fire();
+    this.runUntil(this.#nowMs + ms);
+  }
+
+  /** As `advance`, to an instant. */
+  runUntil(endMs: number): void {
+    this.#runDeferred();
+    while (this.nextMs <= endMs) this.step();
+    this.#nowMs = Math.max(this.#nowMs, endMs);
+  }
+
+  #runDeferred(): void {
+    while (this.#deferred.length > 0) {
+      const turn = this.#deferred;
+      this.#deferred = [];
+      for (const run of turn) run();
     }
-    this.#nowMs = endMs;
+  }
+
+  #remove(timer: VirtualTimer): void {
+    const index = timer.heapIndex;
+    if (index < 0) return;
+    timer.heapIndex = -1;
+    const last = this.#heap.pop();
+    if (last === undefined || last === timer) return;
+    this.#up(index, last);
+    this.#down(last.heapIndex, last);
+  }
+
+  #up(from: number, timer: VirtualTimer): void {
+    let index = from;
+    while (index > 0) {
+      const above = (index - 1) >> 1;
+      const parent = this.#heap[above] as VirtualTimer;
+      if (isBefore(parent, timer)) break;
+      this.#place(index, parent);
+      index = above;
+    }
+    this.#place(index, timer);
+  }
+
+  #down(from: number, timer: VirtualTimer): void {
+    let index = from;
+    for (;;) {
+      let below = 2 * index + 1;
+      let child = this.#heap[below];
+      if (child === undefined) break;
+      const right = this.#heap[below + 1];
+      if (right !== undefined && isBefore(right, child)) {
+        below++;
+        child = right;
+      }
+      if (!isBefore(child, timer)) break;
+      this.#place(index, child);
+      index = below;
+    }
+    this.#place(index, timer);
+  }
+
+  #place(index: number, timer: VirtualTimer): void {
+    this.#heap[index] = timer;
+    timer.heapIndex = index;
   }
 }
