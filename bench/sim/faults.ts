@@ -36,7 +36,8 @@ export function inflict(fault: Fault, worker: SimWorker): void {
 }
 
 export function faultText(fault: Fault): string {
-  const lasts = 'forMs' in fault ? ` for ${fault.forMs.toFixed(0)} ms` : '';
+  const forMs = 'forMs' in fault ? fault.forMs : 0;
+  const lasts = forMs === 0 ? '' : Number.isFinite(forMs) ? ` for ${forMs.toFixed(0)} ms` : ' for good';
   return fault.kind === 'slow' ? `slow (${fault.factor.toFixed(2)} of its speed)${lasts}` : `${fault.kind}${lasts}`;
 }
 

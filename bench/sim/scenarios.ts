@@ -66,7 +66,8 @@ const overload: Scenario = {
 };
 
 const mixed: Scenario = {
-  about: 'three shapes, three priorities, one row to more than a batch, deadlines for some, cancellations, bursts',
+  about:
+    'three shapes, three priorities, one row to more than a batch, deadlines for some, cancellations, bursts, a death',
   defaults: { workers: 6, models: 4, seconds: 20 },
   plan(seed, size) {
     const random = streamOf(seed, 2);
@@ -114,7 +115,10 @@ const mixed: Scenario = {
       { kind: 'open', ratePerS: ratePerS / 2, mix, bursts },
       { kind: 'closed', callers: 2 * size.workers, thinkMs: 5, mix: { ...mix, caller: always('closed') } },
     ];
-    return { ...common, scenario: 'mixed', seed, models, workers, loads, durationMs: size.seconds * 1000 };
+    const durationMs = size.seconds * 1000;
+    // For good: what is on the way to it when everything is shut down must not go on for ever.
+    const death = { kind: 'die', atMs: 0.8 * durationMs, worker: 0, forMs: Number.POSITIVE_INFINITY } as const;
+    return { ...common, scenario: 'mixed', seed, models, workers, loads, durationMs, faults: [death] };
   },
 };
 

@@ -18,6 +18,8 @@ export interface SimRequest {
   state: 'asking' | 'waiting' | 'answered' | 'failed';
   /** The caller hung up. */
   isCancelled: boolean;
+  /** Batches with rows of it that were handed over to workers so far. */
+  timesSent: number;
   /** Rows that are with a worker now. */
   rowsOut: number;
 }

@@ -143,10 +143,11 @@ export class SimWorker implements WorkerEndpoint, SessionOwner {
     });
   }
 
-  /** Dies with all it has, and is back after a while. */
+  /** Dies with all it has, and is back after a while; Infinity: never. */
   die(forMs: number): void {
     if (this.#state !== 'up') return;
     this.#stop('the process died');
+    if (forMs === Number.POSITIVE_INFINITY) return;
     this.#clock.after(forMs, () => {
       this.#state = 'up';
     });

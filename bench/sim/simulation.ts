@@ -7,6 +7,7 @@ import { createLogger } from '../../platform/telemetry/logger.js';
 import { DispatchedRowsCheck } from './checks/dispatched-rows.js';
 import { FairnessCheck } from './checks/fairness.js';
 import { OneAnswerCheck } from './checks/one-answer.js';
+import { ProgressCheck } from './checks/progress.js';
 import { QueuesCheck } from './checks/queues.js';
 import { RecoveryCheck } from './checks/recovery.js';
 import { StandingCheck } from './checks/standing.js';
@@ -70,6 +71,7 @@ class Simulation {
   readonly #dispatches: DispatchedRowsCheck;
   readonly #standing: StandingCheck;
   readonly #queues: QueuesCheck;
+  readonly #progress: ProgressCheck;
   readonly #recovery: RecoveryCheck | undefined;
   readonly #fairness: FairnessCheck | undefined;
   #lastId = 0;
@@ -95,7 +97,8 @@ class Simulation {
       (worker, index) => new SimWorker(worker, clock, streamOf(plan.seed, 1000 + index), probe),
     );
     const byId = new Map(this.#workers.map((worker) => [worker.workerId, worker]));
-    this.#answers = new OneAnswerCheck(blame);
+    this.#progress = new ProgressCheck(blame, clock);
+    this.#answers = new OneAnswerCheck(blame, plan.maxAttempts);
     this.#dispatches = new DispatchedRowsCheck(
       blame,
       (id) => this.#answers.open(id),
@@ -173,7 +176,10 @@ class Simulation {
   #makeCoordinator(): Coordinator {
     const { meter } = this.#options;
     const clock = this.#clock;
-    const shell = { timers: clock, defer: clock.defer };
+    const defer = (run: () => void): void => {
+      if (this.#progress.happens()) clock.defer(run);
+    };
+    const shell = { timers: clock, defer };
     const observer: ServingObserver = {
       answered: () => undefined,
       failed: () => undefined,
@@ -203,7 +209,7 @@ class Simulation {
     const id = ++this.#lastId;
     const request: SimRequest = {
       ...{ id, model, caller, rows, width, priority, sentMs, deadlineMs },
-      ...{ state: 'asking', isCancelled: false, rowsOut: 0 },
+      ...{ state: 'asking', isCancelled: false, timesSent: 0, rowsOut: 0 },
     };
     this.#answers.asked(request);
     this.#tally.asked(rows);
@@ -237,8 +243,8 @@ class Simulation {
   }
 
   #answered(request: SimRequest, outcome: InferOutcome, done: () => void): void {
-    this.#answers.answered(request, outcome);
     const nowMs = this.#clock.nowMs();
+    this.#answers.answered(request, outcome, nowMs);
     const answer: SimAnswer = {
       request,
       latencyMs: nowMs - request.sentMs,
@@ -270,7 +276,7 @@ class Simulation {
 
   #step(): boolean {
     this.#events++;
-    return this.#clock.step() && this.#referee.violation === undefined;
+    return this.#clock.step() && this.#progress.happens() && this.#referee.violation === undefined;
   }
 
   #runUntil(endMs: number): void {

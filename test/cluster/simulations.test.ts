@@ -77,7 +77,7 @@ describe('npm run sim', () => {
     expect(ended.stderr).toBe('');
     expect(ended.status).toBe(0);
     expect(ended.stdout).toMatch(
-      /^seed 5\nscenario +mixed, seed 5\nsize +3 workers, 2 models, 1 s of load, 0 faults\n/,
+      /^seed 5\nscenario +mixed, seed 5\nsize +3 workers, 2 models, 1 s of load, 1 faults\n/,
     );
     expect(ended.stdout).toMatch(/\nVALID\ntook .* events a second\n$/);
     expect(readFileSync(file('trace.txt'), 'utf8')).toMatch(

@@ -163,7 +163,7 @@ function play(question: CapacityQuestion, workers: number, diesMs: number | unde
         tellsProfiles: true,
       })),
       loads: [{ kind: 'traced', requests: traffic.requests }],
-      faults: diesMs === undefined ? [] : [{ kind: 'die', atMs: diesMs, worker: 0, forMs: traffic.durationMs }],
+      faults: diesMs === undefined ? [] : [{ kind: 'die', atMs: diesMs, worker: 0, forMs: Number.POSITIVE_INFINITY }],
     },
     {
       journal: false,

@@ -16,7 +16,7 @@ interface Flight {
 
 /**
  * What a batch may hold when the coordinator hands it over: no more rows than the model takes, all of one width and of
- * that model; no row whose deadline has passed, whose caller has its answer, or that is with another worker already.
+ * that model; no row whose deadline has passed, whose caller hung up or has its answer, or that is with another worker already.
  * And no worker is sent more batches than it has granted.
  */
 export class DispatchedRowsCheck {
@@ -54,6 +54,8 @@ export class DispatchedRowsCheck {
         );
         return;
       }
+      // The rows of one request lie side by side.
+      if (requests.at(-1) !== request) request.timesSent++;
       requests.push(request);
       this.#checkRow(session, batch, request, row, width, nowMs);
     });
@@ -81,6 +83,8 @@ export class DispatchedRowsCheck {
       const late = (nowMs - deadlineMs).toFixed(3);
       this.#blame('expired-rows', `${where} has row ${row} of request ${id}, whose deadline passed ${late} ms ago.`);
     }
+    if (request.isCancelled)
+      this.#blame('cancelled-rows', `${where} has row ${row} of request ${id}, whose caller hung up.`);
     if (model.spec.model !== batch.model)
       this.#blame(
         'batch-form',

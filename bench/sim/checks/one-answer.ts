@@ -1,3 +1,4 @@
+import type { ErrorCode } from '../../../core/errors.js';
 import type { InferOutcome } from '../../../core/inference.js';
 import type { Blame } from '../referee.js';
 import { wrongRow } from '../rows.js';
@@ -5,13 +6,21 @@ import type { SimRequest } from '../sim-request.js';
 
 const rule = 'one-answer';
 
-/** Every request gets exactly one answer, after `infer` has returned, and a good one holds its own rows in order. */
+/** Failures that another try may mend. */
+const mendable: ReadonlySet<ErrorCode> = new Set(['WORKER_LOST', 'EXECUTOR_CRASHED']);
+
+/**
+ * Every request gets exactly one answer, after `infer` has returned, and a good one holds its own rows in order. It fails for what befell a worker only
+ * when it was sent as often as is allowed, or its time was over.
+ */
 export class OneAnswerCheck {
   readonly #blame: Blame;
+  readonly #maxAttempts: number;
   readonly #open = new Map<number, SimRequest>();
 
-  constructor(blame: Blame) {
+  constructor(blame: Blame, maxAttempts: number) {
     this.#blame = blame;
+    this.#maxAttempts = maxAttempts;
   }
 
   /** Asked and not yet answered. */
@@ -28,7 +37,7 @@ export class OneAnswerCheck {
     this.#open.set(request.id, request);
   }
 
-  answered(request: SimRequest, outcome: InferOutcome): void {
+  answered(request: SimRequest, outcome: InferOutcome, nowMs: number): void {
     const { id, model } = request;
     if (request.state === 'asking') this.#blame(rule, `Request ${id} was answered before \`infer\` had returned.`);
     if (!this.#open.delete(id)) {
@@ -36,13 +45,26 @@ export class OneAnswerCheck {
       return;
     }
     request.state = outcome.ok ? 'answered' : 'failed';
-    if (!outcome.ok) return;
+    if (!outcome.ok) {
+      this.#checkTries(request, outcome.error.code, nowMs);
+      return;
+    }
     const [output] = outcome.response.outputs;
     const expected = { id, rows: request.rows, modelIndex: model.index };
     const wrong = output === undefined ? 'it has no output' : wrongRow(output.parts, expected);
     if (wrong !== undefined) this.#blame(rule, `Request ${id} got an answer that is not its own: ${wrong}.`);
     else if (output?.shape[0] !== request.rows)
       this.#blame(rule, `Request ${id} has ${request.rows} rows, its answer says it has ${output?.shape[0]}.`);
+  }
+
+  #checkTries({ id, timesSent, rows, model, deadlineMs }: SimRequest, code: ErrorCode, nowMs: number): void {
+    if (!mendable.has(code) || timesSent >= this.#maxAttempts || deadlineMs <= nowMs) return;
+    // The parts of a split request have tries of their own.
+    if (rows > Math.max(1, model.spec.maxBatchSize)) return;
+    this.#blame(
+      'tries',
+      `Request ${id} failed with ${code}, and was sent only ${timesSent} times of ${this.#maxAttempts}.`,
+    );
   }
 
   /** Time has run out. */

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { DispatchedRowsCheck } from '../../../bench/sim/checks/dispatched-rows.js';
 import { FairnessCheck } from '../../../bench/sim/checks/fairness.js';
 import { OneAnswerCheck } from '../../../bench/sim/checks/one-answer.js';
+import { ProgressCheck } from '../../../bench/sim/checks/progress.js';
 import { QueuesCheck } from '../../../bench/sim/checks/queues.js';
 import { RecoveryCheck } from '../../../bench/sim/checks/recovery.js';
 import { StandingCheck } from '../../../bench/sim/checks/standing.js';
@@ -24,7 +25,7 @@ const model = (index: number): SimModel => ({
 
 const request = (id: number, more: Partial<SimRequest> = {}): SimRequest => ({
   ...{ id, model: model(0), caller: 'c', rows: 1, width: 2, priority: 0, sentMs: 0 },
-  ...{ deadlineMs: Number.POSITIVE_INFINITY, state: 'waiting', isCancelled: false, rowsOut: 0 },
+  ...{ deadlineMs: Number.POSITIVE_INFINITY, state: 'waiting', isCancelled: false, timesSent: 0, rowsOut: 0 },
   ...more,
 });
 
@@ -60,7 +61,7 @@ function court(): { readonly blamed: string[]; readonly blame: (rule: string, se
 describe('one answer, its own rows', () => {
   const judge = (act: (check: OneAnswerCheck) => void): string[] => {
     const { blamed, blame } = court();
-    act(new OneAnswerCheck(blame));
+    act(new OneAnswerCheck(blame, 2));
     return blamed;
   };
 
@@ -68,7 +69,7 @@ describe('one answer, its own rows', () => {
     const asked = request(7, { rows: 3 });
     const blamed = judge((check) => {
       check.asked(asked);
-      check.answered(asked, answerOf(asked));
+      check.answered(asked, answerOf(asked), 0);
       check.ended();
     });
     expect(blamed).toEqual([]);
@@ -79,8 +80,8 @@ describe('one answer, its own rows', () => {
     const asked = request(7);
     const blamed = judge((check) => {
       check.asked(asked);
-      check.answered(asked, { ok: false, error: new ShoalError('QUEUE_FULL', 'Full.') });
-      check.answered(asked, answerOf(asked));
+      check.answered(asked, { ok: false, error: new ShoalError('QUEUE_FULL', 'Full.') }, 0);
+      check.answered(asked, answerOf(asked), 0);
     });
     expect(blamed).toEqual(['one-answer: Request 7 was answered a second time (with rows).']);
   });
@@ -98,7 +99,7 @@ describe('one answer, its own rows', () => {
     const asked = request(7, { state: 'asking' });
     const blamed = judge((check) => {
       check.asked(asked);
-      check.answered(asked, answerOf(asked));
+      check.answered(asked, answerOf(asked), 0);
     });
     expect(blamed).toEqual(['one-answer: Request 7 was answered before `infer` had returned.']);
   });
@@ -111,9 +112,22 @@ describe('one answer, its own rows', () => {
     const asked = request(7, { rows: 2 });
     const blamed = judge((check) => {
       check.asked(asked);
-      check.answered(asked, outcome);
+      check.answered(asked, outcome, 0);
     });
     expect(blamed).toEqual([`one-answer: Request 7 got an answer that is not its own: ${said}.`]);
+  });
+
+  it.each<[string, Partial<SimRequest>, string[]]>([
+    ['too few tries', { timesSent: 1 }, ['tries: Request 7 failed with WORKER_LOST, and was sent only 1 times of 2.']],
+    ['enough tries', { timesSent: 2 }, []],
+    ['no time for another', { timesSent: 1, deadlineMs: 10 }, []],
+  ])('judges a failure after %s', (_, more, said) => {
+    const asked = request(7, more);
+    const blamed = judge((check) => {
+      check.asked(asked);
+      check.answered(asked, { ok: false, error: new ShoalError('WORKER_LOST', 'Lost.') }, 10);
+    });
+    expect(blamed).toEqual(said);
   });
 
   it('sees rows in another order', () => {
@@ -126,7 +140,7 @@ describe('one answer, its own rows', () => {
       : [];
     const blamed = judge((check) => {
       check.asked(asked);
-      if (right.ok) check.answered(asked, { ok: true, response: { ...right.response, outputs } });
+      if (right.ok) check.answered(asked, { ok: true, response: { ...right.response, outputs } }, 0);
     });
     expect(blamed).toEqual([
       'one-answer: Request 7 got an answer that is not its own: its row 0 is the answer to its row 1.',
@@ -198,6 +212,21 @@ describe('what a batch holds when it is handed over', () => {
     const blamed = judge(requests, (check) => check.sent(worker, batchOf(requests, more), 10));
     expect(blamed).toHaveLength(1);
     expect(blamed[0]).toMatch(said);
+  });
+
+  it('sees rows of a caller who hung up', () => {
+    const blamed = judge([request(1, { isCancelled: true })], (check) => check.sent(worker, batchOf([request(1)]), 0));
+    expect(blamed).toEqual(['cancelled-rows: Batch 1 to w0 has row 0 of request 1, whose caller hung up.']);
+  });
+
+  it('counts how often a request is sent, not its rows', () => {
+    const asked = [request(1, { rows: 2 }), request(2)];
+    judge(asked, (check) => {
+      check.sent(worker, batchOf(asked), 0);
+      check.told(worker, failure(1));
+      check.sent(worker, batchOf([asked[0] as SimRequest], { batchId: 2 }), 1);
+    });
+    expect(asked.map(({ timesSent }) => timesSent)).toEqual([2, 1]);
   });
 
   it('sees rows of two widths in one batch', () => {
@@ -335,4 +364,14 @@ it('recovery compares what is answered after the faults with what was before', (
   expect(judge(700)).toEqual([
     'recovery: Before the faults 1000 requests a second were answered, after them only 700.',
   ]);
+});
+
+it('time must move on', () => {
+  const { blamed, blame } = court();
+  let nowMs = 0;
+  const check = new ProgressCheck(blame, { nowMs: () => nowMs }, 3);
+  for (nowMs = 1; nowMs < 10; nowMs++) for (let i = 0; i < 3; i++) expect(check.happens()).toBe(true);
+  nowMs = 9;
+  expect(check.happens()).toBe(false);
+  expect(blamed).toEqual(['time-moves-on: More than 3 things happened at 9.000 ms, and there is no end of it.']);
 });
