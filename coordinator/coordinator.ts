@@ -2,15 +2,21 @@ import type { Clock, Timers } from '../core/clock.js';
 import { ShoalError } from '../core/errors.js';
 import type { CallContext, InferOutcome, InferRequest } from '../core/inference.js';
 import type { ToCoordinator, WorkerEndpoint } from '../core/link.js';
-import type { ModelSpec, VersionStatus } from '../core/model.js';
+import { deviceClass, type ModelSpec, type VersionStatus } from '../core/model.js';
 import type { Random } from '../core/random.js';
+import type { ListedExplanation } from '../platform/admin/explanation.js';
 import type { Logger } from '../platform/telemetry/logger.js';
 import { startRequestSpan } from '../platform/telemetry/tracing.js';
 import { type AdmittedInputs, checkRequest, timeoutMs } from './admission/check-request.js';
+import { type QueueTerms, queueTerms } from './admission/queue-terms.js';
 import { Call } from './dispatch/call.js';
 import { Dispatcher } from './dispatch/dispatcher.js';
+import { ReplyOrder } from './dispatch/reply-order.js';
+import { explainLane } from './explain.js';
 import { Fleet } from './fleet/fleet.js';
 import { hasReady, ModelDirectory, overallState, type VersionEntry } from './fleet/model-directory.js';
+import { laneRule, policyOf } from './scheduling/lane-rule.js';
+import type { SchedulerOptions } from './scheduling/scheduler.js';
 import type { AdminView, CancelCall, InferenceService, ServingObserver, VersionView, WorkerView } from './serving.js';
 
 export interface CoordinatorOptions {
@@ -29,8 +35,10 @@ export interface CoordinatorOptions {
   readonly replicaGraceMs: number;
   /** A worker silent for this long is forgotten. */
   readonly workerTtlMs: number;
+  readonly scheduling: Omit<SchedulerOptions, 'doorMs'>;
 }
 
+const nothingLost = { shape: 0, version: 0, priority: 0 };
 const nothingToCancel: CancelCall = () => undefined;
 
 /** Takes calls in, finds out what they mean, and keeps the scheduler's picture of the fleet true. */
@@ -39,6 +47,7 @@ export class Coordinator implements InferenceService, AdminView {
   readonly #directory = new ModelDirectory();
   readonly #dispatcher: Dispatcher;
   readonly fleet: Fleet;
+  readonly #orders = new WeakMap<VersionEntry, ReplyOrder>();
   #draining = false;
 
   constructor(options: CoordinatorOptions) {
@@ -50,6 +59,7 @@ export class Coordinator implements InferenceService, AdminView {
       defer,
       observer,
       maxAttempts: options.maxAttempts,
+      scheduling: options.scheduling,
       send: (workerId, message) => this.fleet.send(workerId, message),
     });
     this.fleet = new Fleet({
@@ -78,6 +88,7 @@ export class Coordinator implements InferenceService, AdminView {
     let spec: ModelSpec;
     let admitted: AdmittedInputs;
     let deadlineMs: number;
+    let terms: QueueTerms;
     let version = '';
     try {
       if (this.#draining)
@@ -85,14 +96,17 @@ export class Coordinator implements InferenceService, AdminView {
       ({ entry, spec } = this.#resolve(request.model, request.version));
       version = entry.version;
       admitted = checkRequest(spec, request);
-      deadlineMs = Math.min(context.deadlineMs, context.arrivedMs + timeoutMs(request.parameters));
+      const timeout = timeoutMs(request.parameters);
+      deadlineMs = Math.min(context.deadlineMs, context.arrivedMs + timeout);
+      terms = queueTerms(spec.batching, request.parameters, timeout, context.arrivedMs);
       if (deadlineMs <= this.#options.clock.nowMs()) {
         throw new ShoalError(
           'DEADLINE_EXPIRED',
           `The deadline of the request for model '${spec.model}' had passed when it arrived.`,
         );
       }
-      this.#checkQueue(entry, spec, admitted.rows);
+      this.#checkQueue(entry, spec, admitted.rows, terms.level);
+      this.#checkFeasible(entry, admitted, terms.level, context.caller, deadlineMs);
     } catch (thrown) {
       const error = ShoalError.from(thrown);
       const latencyUs = (this.#options.clock.nowMs() - context.arrivedMs) * 1000;
@@ -102,7 +116,18 @@ export class Coordinator implements InferenceService, AdminView {
       return nothingToCancel;
     }
     const span = startRequestSpan(context.traceparent, spec.model);
-    const call = new Call({ spec, laneKey: entry.key, request, admitted, context, deadlineMs, span, reply });
+    const inTurn = spec.batching.preserveOrdering ? this.#orderOf(entry).enter(reply) : reply;
+    const call = new Call({
+      spec,
+      laneKey: entry.key,
+      request,
+      admitted,
+      context,
+      deadlineMs,
+      terms,
+      span,
+      reply: inTurn,
+    });
     this.#dispatcher.submit(call);
     return () => this.#dispatcher.abandon(call);
   }
@@ -131,7 +156,15 @@ export class Coordinator implements InferenceService, AdminView {
       workers: [...entry.holders].filter(([, status]) => status.state === 'ready').map(([workerId]) => workerId),
       queuedRows: this.#dispatcher.queuedRows(entry.key),
       queuedRequests: this.#dispatcher.queuedPieces(entry.key),
+      lost: this.#dispatcher.scheduler.lane(entry.key)?.tally.lost ?? nothingLost,
     }));
+  }
+
+  explain(model: string, version: string): readonly ListedExplanation[] {
+    return this.#directory.find(model, version).flatMap((entry) => {
+      const lane = this.#dispatcher.scheduler.lane(entry.key);
+      return lane === undefined ? [] : [explainLane(model, entry.version, overallState(entry).state, lane)];
+    });
   }
 
   workers(): readonly WorkerView[] {
@@ -166,7 +199,48 @@ export class Coordinator implements InferenceService, AdminView {
     }
   }
 
-  #checkQueue(entry: VersionEntry, spec: ModelSpec, rows: number): void {
+  /** Refuses at once what could not be answered in time: its caller can still do something else with the rest of it. */
+  #checkFeasible(
+    entry: VersionEntry,
+    { rows, shapeKey }: AdmittedInputs,
+    level: number,
+    caller: string,
+    deadlineMs: number,
+  ): void {
+    if (deadlineMs === Number.POSITIVE_INFINITY) return;
+    const nowMs = this.#options.clock.nowMs();
+    const { scheduler } = this.#dispatcher;
+    const predicted = scheduler.predict(entry.key, { caller, level, shapeKey, rows }, nowMs);
+    if (predicted === undefined || predicted.badMs <= deadlineMs) return;
+    const lane = scheduler.lane(entry.key);
+    if (lane !== undefined) lane.tally.refused++;
+    const needMs = Math.ceil(predicted.badMs - nowMs);
+    const leftMs = Math.floor(deadlineMs - nowMs);
+    throw new ShoalError(
+      'DEADLINE_INFEASIBLE',
+      `Model '${entry.model}' would answer in about ${needMs} ms, and the request has ${leftMs} ms left.`,
+      { retryAfterMs: Math.max(1, needMs - leftMs) },
+    );
+  }
+
+  #orderOf(entry: VersionEntry): ReplyOrder {
+    let order = this.#orders.get(entry);
+    if (order === undefined) {
+      order = new ReplyOrder();
+      this.#orders.set(entry, order);
+    }
+    return order;
+  }
+
+  #checkQueue(entry: VersionEntry, spec: ModelSpec, rows: number, level: number): void {
+    const { maxRequests } = policyOf(spec.batching, level);
+    if (maxRequests > 0 && this.#dispatcher.scheduler.queuedAtLevel(entry.key, level) >= maxRequests) {
+      throw new ShoalError(
+        'QUEUE_FULL',
+        `${maxRequests} requests wait for model '${spec.model}' version ${spec.version} already, which is its max_queue_size.`,
+        { retryAfterMs: 100 },
+      );
+    }
     const waiting = this.#dispatcher.queuedRows(entry.key);
     if (waiting > 0 && waiting + rows > this.#options.maxQueueRows) {
       throw new ShoalError(
@@ -211,20 +285,36 @@ export class Coordinator implements InferenceService, AdminView {
     if (entry.spec !== undefined) this.#dispatcher.setLane(entry.key, laneRule(entry.spec));
     if (status.state === 'ready' && !conflicting) {
       entry.graceUntilMs = 0;
-      this.#dispatcher.setCapacity(entry.key, workerId, status.slots, this.fleet.depthOf(workerId));
-    } else if (status.state === 'draining') {
-      // What it still runs comes back and is counted; it is only offered nothing more.
-      this.#dispatcher.setCapacity(entry.key, workerId, 0, 0);
+      this.#offer(entry.key, workerId, status);
     } else {
-      this.#dispatcher.removeCapacity(entry.key, workerId);
+      // What it still runs comes back and is counted; it is only offered nothing more.
+      this.#dispatcher.withdraw(entry.key, workerId);
     }
     this.#afterChange(entry);
   }
 
   #versionGone(workerId: string, model: string, version: string): void {
     const { entry } = this.#directory.update(workerId, model, version, undefined);
-    this.#dispatcher.removeCapacity(entry.key, workerId);
+    this.#dispatcher.withdraw(entry.key, workerId);
     this.#afterChange(entry);
+  }
+
+  /** Instances that could run a batch, device by device. */
+  #offer(key: string, workerId: string, { instances, profiles }: VersionStatus): void {
+    const slots = new Map<string, number>();
+    for (const { device, state } of instances) {
+      if (state === 'idle' || state === 'busy') slots.set(device, (slots.get(device) ?? 0) + 1);
+    }
+    for (const device of this.#dispatcher.scheduler.offeredDevices(key, workerId)) {
+      if (!slots.has(device)) this.#dispatcher.withdraw(key, workerId, device);
+    }
+    for (const [deviceClass, points] of Object.entries(profiles)) {
+      this.#dispatcher.scheduler.seedProfile(key, deviceClass, points);
+    }
+    const depth = this.fleet.depthOf(workerId);
+    for (const [device, count] of slots) {
+      this.#dispatcher.offer(key, { workerId, device, deviceClass: deviceClass(device), slots: count, depth });
+    }
   }
 
   #workerLost(workerId: string, reason: string): void {
@@ -269,9 +359,3 @@ export class Coordinator implements InferenceService, AdminView {
     }
   }
 }
-
-const laneRule = (spec: ModelSpec) => ({
-  maxRows: spec.maxBatchSize,
-  delayMs: spec.batching.maxQueueDelayUs / 1000,
-  preferredRows: spec.batching.preferredRows,
-});

@@ -23,6 +23,10 @@ export interface CoordinatorSettings {
   readonly maxAttempts: number;
   readonly replicaGraceMs: number;
   readonly workerTtlMs: number;
+  /** Batches that run on one device at a time; 0: as many as there are instances. */
+  readonly deviceConcurrency: number;
+  readonly rateLimitResource: Readonly<Record<string, number>>;
+  readonly callerWeights: Readonly<Record<string, number>>;
   readonly softwareVersion: string;
   readonly log: Logger;
 }
@@ -57,6 +61,11 @@ export async function startCoordinator(settings: CoordinatorSettings): Promise<R
     maxAttempts: settings.maxAttempts,
     replicaGraceMs: settings.replicaGraceMs,
     workerTtlMs,
+    scheduling: {
+      deviceConcurrency: settings.deviceConcurrency,
+      resources: settings.rateLimitResource,
+      callerWeight: (caller) => settings.callerWeights[caller] ?? 1,
+    },
   });
   metrics.watchFleet(coordinator);
   const announcements = {

@@ -1,6 +1,7 @@
 import type { ErrorCode } from '../core/errors.js';
 import type { CallContext, InferOutcome, InferRequest, TimingReceipt } from '../core/inference.js';
 import type { ModelSpec, VersionState, VersionStatus, WorkerInfo } from '../core/model.js';
+import type { ListedExplanation } from '../platform/admin/explanation.js';
 
 export type CancelCall = () => void;
 
@@ -31,6 +32,8 @@ export interface VersionView {
   readonly workers: readonly string[];
   readonly queuedRows: number;
   readonly queuedRequests: number;
+  /** Requests that waited while a batch left with room for them, by what kept them out. */
+  readonly lost: { readonly shape: number; readonly version: number; readonly priority: number };
 }
 
 export interface WorkerView {
@@ -47,10 +50,16 @@ export interface WorkerView {
 export interface AdminView {
   versions(): readonly VersionView[];
   workers(): readonly WorkerView[];
+  /**
+   * Why the batches of a model (all versions if `version` is empty) are as they are.
+   * @throws MODEL_NOT_FOUND, VERSION_NOT_FOUND
+   */
+  explain(model: string, version: string): readonly ListedExplanation[];
 }
 
 /** Why a batch was closed. */
-export type CloseReason = 'full' | 'idle' | 'delay' | 'preferred' | 'unbatched' | 'drain';
+export const closeReasons = ['full', 'idle', 'delay', 'deadline', 'preferred', 'unbatched'] as const;
+export type CloseReason = (typeof closeReasons)[number];
 
 /** Told of everything that happens to requests; metrics listen here. Must be cheap and must not throw. */
 export interface ServingObserver {
@@ -59,4 +68,6 @@ export interface ServingObserver {
   failed(model: string, version: string, code: ErrorCode, latencyUs: number): void;
   dispatched(model: string, version: string, rows: number, requests: number, reason: CloseReason): void;
   retried(model: string, version: string): void;
+  /** Rows whose deadline had passed when their execution began. */
+  executedLate(model: string, version: string, rows: number): void;
 }

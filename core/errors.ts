@@ -73,6 +73,18 @@ export const errorKinds = {
     retryable: false,
     advice: 'Allow more time, or add workers.',
   },
+  DEADLINE_INFEASIBLE: {
+    grpc: DEADLINE_EXCEEDED,
+    http: 504,
+    retryable: true,
+    advice: 'Allow more time, retry after the given pause, or add workers.',
+  },
+  QUEUE_TIMEOUT: {
+    grpc: UNAVAILABLE,
+    http: 503,
+    retryable: true,
+    advice: "Retry later, raise the queue policy's timeout in config.pbtxt, or add workers.",
+  },
   CANCELLED: { grpc: GrpcStatus.CANCELLED, http: 499, retryable: false, advice: 'The caller gave the request up.' },
   NO_WORKER: {
     grpc: UNAVAILABLE,

@@ -53,6 +53,12 @@ export const naturalBatching: BatchingRule = Object.freeze({
   fixedRows: [],
 });
 
+/** Rows that a batch of `rows` is executed with: the next of the fixed sizes, where there are any. */
+export function executedRows({ fixedRows }: BatchingRule, rows: number): number {
+  for (const fixed of fixedRows) if (fixed >= rows) return fixed;
+  return rows;
+}
+
 /** One axis of a tensor that a sequence's length runs along. */
 export interface SequenceAxis {
   readonly tensor: string;
@@ -126,6 +132,12 @@ export interface InstanceStatus {
   /** Operating-system process id; 0 when there is none. */
   readonly pid: number;
   readonly restarts: number;
+}
+
+/** What devices of one kind have in common: `cuda:1` → `cuda`. Latency profiles are kept by it. */
+export function deviceClass(device: string): string {
+  const end = device.indexOf(':');
+  return end < 0 ? device : device.slice(0, end);
 }
 
 /** One point of a latency profile ℓ(rows). */

@@ -4,6 +4,7 @@ import { softwareVersion } from '../platform/software-version.js';
 import { registerConfig } from './commands/config.js';
 import { registerCoordinator } from './commands/coordinator.js';
 import { registerInfer } from './commands/infer.js';
+import { registerModel } from './commands/model.js';
 import { registerModels } from './commands/models.js';
 import { registerPlan } from './commands/plan.js';
 import { registerUp } from './commands/up.js';
@@ -17,6 +18,7 @@ Examples:
   shoal up                                                     serve the bundled examples on this machine
   shoal infer mnist --input examples/inputs/mnist/five.png     which digit is it?
   shoal models                                                 what is served, and what is not and why
+  shoal model explain magika                                   why its batches are as they are
   shoal bench magika --concurrency 1,8,64                      how fast is it?
   shoal plan --trace d.jsonl --profile p.json --slo 'p99<1s'   how many workers does it take?
   shoal coordinator; shoal worker --join HOST:8001             the same by hand, on several machines
@@ -62,6 +64,7 @@ export function buildProgram(services: Services, output: OutputConfiguration = {
   registerWorker(program, services.startWorkerAlone);
   registerInfer(program);
   registerModels(program);
+  registerModel(program);
   registerWorkers(program);
   addBench(program);
   registerPlan(program);

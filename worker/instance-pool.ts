@@ -54,8 +54,8 @@ interface Entry {
 export type CancelBatch = () => void;
 
 /**
- * The executors of one version and the batches that wait for them. A batch goes to an idle instance if there is one,
- * else into a free slot behind the batch that has run longest; what finds no slot waits its turn. The caller bounds
+ * The executors of one version and the batches that wait for them. A batch goes to an idle instance if there is one (on
+ * the device that it names, if it names one), else into a free slot behind the batch that has run longest; what finds no slot waits its turn. The caller bounds
  * how much it submits.
  */
 export class InstancePool {
@@ -87,6 +87,13 @@ export class InstancePool {
     let slots = 0;
     for (const { state } of this.#instances) if (state === 'idle') slots++;
     return slots;
+  }
+
+  /** Instances on this device, whatever their state; on any if it is empty. */
+  instancesOn(device: string): number {
+    let count = 0;
+    for (const instance of this.#instances) if (isOn(instance, device)) count++;
+    return count;
   }
 
   /** Why the pool gave up, quoting the last crash; empty when it did not. */
@@ -127,8 +134,8 @@ export class InstancePool {
     const arrivedMs = this.#options.clock.nowMs();
     const expiresMs = arrivedMs + batch.budgetUs / 1000;
     const entry: Entry = { batch, arrivedMs, expiresMs, reply, running: undefined };
-    if (this.slots === 0) {
-      queueMicrotask(() => this.#fail(entry, this.#unable()));
+    if (!this.#isServed(batch.device)) {
+      queueMicrotask(() => this.#fail(entry, this.#unable(batch.device)));
     } else {
       this.#waiting.push(entry);
       this.#dispatch();
@@ -217,8 +224,10 @@ export class InstancePool {
     });
     this.#options.crashed(instance.id, error, what);
     this.#options.changed();
-    if (this.slots === 0) for (const entry of this.#waiting.splice(0)) this.#fail(entry, this.#unable());
-    else this.#dispatch();
+    const stranded = this.#waiting.filter(({ batch }) => !this.#isServed(batch.device));
+    this.#waiting = this.#waiting.filter(({ batch }) => this.#isServed(batch.device));
+    for (const entry of stranded) this.#fail(entry, this.#unable(entry.batch.device));
+    this.#dispatch();
   }
 
   #quarantine(instance: Instance, crashes: number, error: ShoalError): void {
@@ -228,7 +237,7 @@ export class InstancePool {
     this.#options.crashed(instance.id, error, 'quarantined');
     instance.reason = error.message;
     // Stopping begins with a change of state at once, so that the announcement already has no slots.
-    const closed = this.close(this.#unable());
+    const closed = this.close(this.#unable(''));
     this.#options.changed();
     void closed.then(() => this.#options.changed());
   }
@@ -243,22 +252,35 @@ export class InstancePool {
     instance.executor = undefined;
   }
 
+  /** In order of arrival; what waits for a device that is full does not hold up what waits for another. */
   #dispatch(): void {
-    while (this.#waiting.length > 0) {
-      const instance = this.#chooseInstance();
-      if (instance === undefined) return;
-      const entry = this.#waiting.shift();
-      if (entry !== undefined) this.#execute(entry, instance);
+    let place = 0;
+    for (let entry = this.#waiting[0]; entry !== undefined; entry = this.#waiting[place]) {
+      const instance = this.#chooseInstance(entry.batch.device);
+      if (instance === undefined) {
+        // Nothing is free anywhere, or not where this one has to go.
+        if (entry.batch.device === '') return;
+        place++;
+      } else {
+        this.#waiting.splice(place, 1);
+        this.#execute(entry, instance);
+      }
     }
   }
 
+  /** Is an instance up on this device (on any, if it is empty)? */
+  #isServed(device: string): boolean {
+    return this.#instances.some((instance) => instance.state === 'idle' && isOn(instance, device));
+  }
+
   /** An idle instance, else the one with a free slot whose batch began first: it will probably be free first. */
-  #chooseInstance(): Instance | undefined {
+  #chooseInstance(device: string): Instance | undefined {
     let chosen: Instance | undefined;
     let chosenSinceMs = Number.POSITIVE_INFINITY;
     for (const instance of this.#instances) {
       const { executor } = instance;
       if (instance.state !== 'idle' || executor === undefined || executor.freeSlots === 0) continue;
+      if (!isOn(instance, device)) continue;
       if (executor.pendingCount === 0) return instance;
       if (executor.headSinceMs < chosenSinceMs) {
         chosen = instance;
@@ -328,9 +350,18 @@ export class InstancePool {
     this.#settle();
   }
 
-  #unable(): ShoalError {
-    const why = this.#quarantineReason || this.reason;
-    return new ShoalError('MODEL_NOT_READY', `No instance is up. ${why}`.trim());
+  #unable(device: string): ShoalError {
+    if (this.instancesOn(device) === 0) {
+      const devices = [...new Set(this.#instances.map((instance) => instance.device))].join(', ') || 'none';
+      return new ShoalError(
+        'MODEL_NOT_READY',
+        `There is no instance on the device ${device}; its devices: ${devices}.`,
+      );
+    }
+    const here = this.#instances.find((instance) => instance.reason !== '' && isOn(instance, device));
+    const where = device === '' ? '' : ` on the device ${device}`;
+    const why = this.#quarantineReason || (here?.reason ?? '');
+    return new ShoalError('MODEL_NOT_READY', `No instance is up${where}. ${why}`.trim());
   }
 
   #settle(): void {
@@ -338,3 +369,5 @@ export class InstancePool {
     for (const resolve of this.#whenIdle.splice(0)) resolve();
   }
 }
+
+const isOn = (instance: Instance, device: string): boolean => device === '' || instance.device === device;

@@ -16,8 +16,9 @@ export interface SessionHome {
 export class WorkerSession implements LinkSession {
   readonly #home: SessionHome;
   readonly #events: LinkEvents;
-  readonly #batches = new Map<number, { readonly key: string; readonly cancel: CancelBatch }>();
-  readonly #countByVersion = new Map<string, number>();
+  readonly #batches = new Map<number, CancelBatch>();
+  /** By version, and by version and device for those that name one. */
+  readonly #counts = new Map<string, number>();
   #state: 'opening' | 'open' | 'closed' = 'opening';
 
   constructor(home: SessionHome, events: LinkEvents) {
@@ -39,7 +40,7 @@ export class WorkerSession implements LinkSession {
   send(message: ToWorker): void {
     if (this.#state === 'closed') return;
     if (message.kind === 'execute') this.#execute(message.batch);
-    else this.#batches.get(message.batchId)?.cancel();
+    else this.#batches.get(message.batchId)?.();
   }
 
   close(): void {
@@ -51,7 +52,7 @@ export class WorkerSession implements LinkSession {
     if (this.#state === 'closed') return;
     this.#state = 'closed';
     this.#home.left(this);
-    for (const { cancel } of this.#batches.values()) cancel();
+    for (const cancel of this.#batches.values()) cancel();
     this.#batches.clear();
     queueMicrotask(() => this.#events.closed(reason));
   }
@@ -59,35 +60,52 @@ export class WorkerSession implements LinkSession {
   #execute(batch: Batch): void {
     const host = this.#home.host(batch.model, batch.version);
     const key = versionKey(batch.model, batch.version);
-    const count = this.#countByVersion.get(key) ?? 0;
-    const refusal = this.#refusal(batch, host, key, count);
+    const refusal = this.#refusal(batch, host, key);
     if (host === undefined || refusal !== undefined) {
       const { code, message, kind } = refusal ?? ShoalError.from('no host');
       const failure = { batchId: batch.batchId, error: { code, message }, retryable: kind.retryable };
       queueMicrotask(() => this.tell({ kind: 'failure', failure }));
       return;
     }
-    this.#countByVersion.set(key, count + 1);
+    const deviceKey = batch.device === '' ? '' : onDevice(key, batch.device);
+    this.#count(key, deviceKey, 1);
     const cancel = host.submit(batch, (reply) => {
       this.#batches.delete(batch.batchId);
-      this.#countByVersion.set(key, (this.#countByVersion.get(key) ?? 1) - 1);
+      this.#count(key, deviceKey, -1);
       this.tell(reply);
     });
-    this.#batches.set(batch.batchId, { key, cancel });
+    this.#batches.set(batch.batchId, cancel);
   }
 
-  #refusal(batch: Batch, host: VersionHost | undefined, key: string, count: number): ShoalError | undefined {
+  #count(key: string, deviceKey: string, change: number): void {
+    for (const counted of deviceKey === '' ? [key] : [key, deviceKey]) {
+      const count = (this.#counts.get(counted) ?? 0) + change;
+      if (count === 0) this.#counts.delete(counted);
+      else this.#counts.set(counted, count);
+    }
+  }
+
+  #refusal(batch: Batch, host: VersionHost | undefined, key: string): ShoalError | undefined {
     if (this.#home.draining) return new ShoalError('DRAINING', 'The worker is draining and takes nothing new.');
     if (host === undefined) return new ShoalError('MODEL_NOT_READY', `The worker does not hold the version ${key}.`);
-    if (count >= host.batchLimit) {
-      return new ShoalError(
-        'QUEUE_FULL',
-        `The worker already has ${count} batches of ${key} from this coordinator, which is its limit.`,
-      );
-    }
+    const { device } = batch;
+    const total = this.#counts.get(key) ?? 0;
+    if (total >= host.batchLimit('')) return full(total, key);
+    const here = device === '' ? 0 : (this.#counts.get(onDevice(key, device)) ?? 0);
+    const limit = device === '' ? 0 : host.batchLimit(device);
+    // A device without instances has no limit to be beyond: the version says that it is not there.
+    if (limit > 0 && here >= limit) return full(here, onDevice(key, device));
     if (this.#batches.has(batch.batchId)) {
       return new ShoalError('INTERNAL', `The batch id ${batch.batchId} is already in use by this coordinator.`);
     }
     return undefined;
   }
 }
+
+const onDevice = (key: string, device: string): string => `${key} on ${device}`;
+
+const full = (count: number, what: string): ShoalError =>
+  new ShoalError(
+    'QUEUE_FULL',
+    `The worker already has ${count} batches of ${what} from this coordinator, which is its limit.`,
+  );

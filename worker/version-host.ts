@@ -2,7 +2,7 @@ import type { Logger } from 'pino';
 import type { Clock, Timers } from '../core/clock.js';
 import { ShoalError } from '../core/errors.js';
 import type { Batch } from '../core/link.js';
-import { type ModelSpec, naturalBatching, type VersionState, type VersionStatus, versionKey } from '../core/model.js';
+import { type ModelSpec, type VersionState, type VersionStatus, versionKey } from '../core/model.js';
 import type { Random } from '../core/random.js';
 import { type Device, deviceText } from './executor/device.js';
 import { Executor, type ExecutorOptions } from './executor/executor.js';
@@ -88,9 +88,9 @@ export class VersionHost {
     return { model, version, state: this.#state, reason, spec: this.#spec, slots, instances, profiles: {} };
   }
 
-  /** Batches that one coordinator may have here at a time. */
-  get batchLimit(): number {
-    return this.#devices.length * (1 + this.#context.pipelineDepth);
+  /** Batches that one coordinator may have here at a time for this device; in all, if it is empty. */
+  batchLimit(device: string): number {
+    return this.#pool.instancesOn(device) * (1 + this.#context.pipelineDepth);
   }
 
   /** Loads and warms all instances. Never throws: a failure is the version's state. */
@@ -174,16 +174,30 @@ export class VersionHost {
     const resolved = first ? this.#context.resolve(plan, observed) : undefined;
     const spec = resolved?.spec ?? this.#spec;
     if (spec === undefined) return;
-    const rowCounts = warmUpRowCounts(spec.maxBatchSize, spec.batching.preferredRows);
+    const rowCounts = warmUpRowCounts(spec.maxBatchSize, spec.batching);
     const report = await executor.prepare({
       rowCounts,
       samples: plan.warmup,
       budgetMs: this.#context.warmUpBudgetMs,
       probeRows: first && spec.maxBatchSize > 1,
+      probeBuckets: first ? spec.buckets : undefined,
     });
     if (resolved === undefined) return;
     for (const warning of [...(resolved.warnings ?? []), ...report.warnings]) this.#logger.warn(warning);
-    this.#spec = Object.freeze(this.#judge(spec, resolved.batchingInferred, report));
+    const judged = this.#judge(spec, resolved.batchingInferred, report);
+    if (judged.buckets !== undefined) this.#judgePadding(report);
+    this.#spec = Object.freeze(judged);
+  }
+
+  /** Padding is the model's author's word: what the probe found is said, and the version served as declared. */
+  #judgePadding({ padding }: PrepareReport): void {
+    if (padding === undefined || padding.verdict === 'safe') return;
+    if (padding.verdict === 'unknown') {
+      this.#logger.warn(`Whether padding changes answers could not be tried: ${padding.detail}.`);
+      return;
+    }
+    this.#remark = `Padding, which 'sequence_axes' declares harmless, changes answers: ${padding.detail}.`;
+    this.#logger.warn(this.#remark);
   }
 
   /** @throws MODEL_UNLOADABLE when a declared batch size would mix rows up. */
@@ -202,7 +216,8 @@ export class VersionHost {
     }
     this.#remark = `Served without batching, because rows of one batch are not independent: ${probe.detail}.`;
     this.#logger.warn(this.#remark);
-    return { ...spec, maxBatchSize: 0, batching: naturalBatching };
+    const batching = { ...spec.batching, maxQueueDelayUs: 0, preferredRows: [], fixedRows: [] };
+    return { ...spec, maxBatchSize: 0, batching, buckets: undefined };
   }
 
   /** A batch whose outputs have not a row for each of its rows cannot be divided among its requests. */

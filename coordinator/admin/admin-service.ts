@@ -1,6 +1,7 @@
 import type { UntypedServiceImplementation } from '@grpc/grpc-js';
 import type { ModelSpec, VersionStatus, WorkerInfo } from '../../core/model.js';
 import { adminPackage, adminService, adminServiceName } from '../../platform/admin/admin-proto.js';
+import type { ExplainModelResponse } from '../../platform/admin/explanation.js';
 import type {
   ListedHeldVersion,
   ListedModelVersion,
@@ -24,6 +25,10 @@ export function adminGrpcService(view: AdminView, logger: Logger): GrpcService {
     ListWorkers: answering<EmptyMessage, ListWorkersResponse>(logger, () => ({
       workers: view.workers().map(listedWorker),
     })),
+    ExplainModel: answering<{ readonly model: string; readonly version: string }, ExplainModelResponse>(
+      logger,
+      ({ model, version }) => ({ versions: view.explain(model, version) }),
+    ),
   };
   return { name: adminServiceName, definition: adminService, implementation, packageDefinition: adminPackage };
 }
@@ -43,10 +48,20 @@ function listedVersion(version: VersionView): ListedModelVersion {
 }
 
 function listedSpec(spec: ModelSpec): ListedSpec {
-  const { platform, maxBatchSize, inputs, outputs, batching } = spec;
-  const { maxQueueDelayUs, preferredRows } = batching;
-  const labels = Object.entries(spec.labels).map(([output, names]) => ({ output, labels: names }));
-  return { platform, maxBatchSize, inputs, outputs, maxQueueDelayUs, preferredRows, labels };
+  const { platform, maxBatchSize, inputs, outputs, batching, resources, deviceWeight } = spec;
+  const { queuePolicyByLevel, ...rule } = batching;
+  return {
+    platform,
+    maxBatchSize,
+    inputs,
+    outputs,
+    ...rule,
+    levelPolicies: Object.entries(queuePolicyByLevel).map(([level, policy]) => ({ level: Number(level), policy })),
+    buckets: spec.buckets ?? null,
+    resources,
+    deviceWeight,
+    labels: Object.entries(spec.labels).map(([output, names]) => ({ output, labels: names })),
+  };
 }
 
 function listedWorker(worker: WorkerView): ListedWorker {

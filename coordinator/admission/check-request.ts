@@ -10,6 +10,7 @@ import {
   type Tensor,
   type TensorSpec,
 } from '../../core/tensor.js';
+import { paddedShape, type SequencePadding, sequenceAxes, sequencePadding } from './sequence-padding.js';
 
 /** A request that fits the model: whatever is queued from here on can be executed. */
 export interface AdmittedInputs {
@@ -17,7 +18,9 @@ export interface AdmittedInputs {
   readonly rows: number;
   /** In the order of the model's signature. */
   readonly inputs: readonly Tensor[];
-  /** Equal for requests that can lie in one batch. */
+  /** How its sequences are padded for a batch; undefined for a model without sequence buckets. */
+  readonly padding: SequencePadding | undefined;
+  /** Equal for requests that can lie in one batch, once they are padded. */
   readonly shapeKey: string;
   /** Names of the outputs wanted, in the order asked for. */
   readonly outputs: readonly string[];
@@ -33,7 +36,6 @@ export function checkRequest(spec: ModelSpec, request: InferRequest): AdmittedIn
   if (request.inputs.length !== spec.inputs.length) throw wrongInputSet(spec, request);
   const inputs: Tensor[] = [];
   let rows = batching ? -1 : 1;
-  let shapeKey = '';
   for (let i = 0; i < spec.inputs.length; i++) {
     const expected = spec.inputs[i] as TensorSpec;
     const input = findInput(spec, request, expected.name, i);
@@ -51,11 +53,12 @@ export function checkRequest(spec: ModelSpec, request: InferRequest): AdmittedIn
         );
       }
       rows = entries;
-      shapeKey += freeDims(expected.shape, input.shape);
     }
     inputs.push(input);
   }
-  return { rows: Math.max(rows, 1), inputs, shapeKey, outputs: wantedOutputs(spec, request) };
+  const padding = sequencePadding(spec, inputs);
+  const shapeKey = batching ? shapeKeyOf(spec, inputs, padding) : '';
+  return { rows: Math.max(rows, 1), inputs, padding, shapeKey, outputs: wantedOutputs(spec, request) };
 }
 
 /** The caller's own limit from the OIP `timeout` parameter (microseconds; 0 or absent: none), as milliseconds. */
@@ -136,6 +139,18 @@ function checkBytesTensor(model: string, input: Tensor): void {
     }
     at = next;
   }
+}
+
+function shapeKeyOf(spec: ModelSpec, inputs: readonly Tensor[], padding: SequencePadding | undefined): string {
+  let key = '';
+  for (let i = 0; i < inputs.length; i++) {
+    const { shape } = inputs[i] as Tensor;
+    const axes = padding === undefined ? undefined : sequenceAxes(spec).inputs[i];
+    const batched =
+      axes === undefined || padding === undefined ? shape : paddedShape(shape, axes, padding.paddedLength);
+    key += freeDims((spec.inputs[i] as TensorSpec).shape, batched);
+  }
+  return key;
 }
 
 function freeDims(expected: readonly number[], actual: readonly number[]): string {

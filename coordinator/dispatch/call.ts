@@ -4,7 +4,8 @@ import type { ModelSpec } from '../../core/model.js';
 import { type ScatteredTensor, shapeText, skipBytesElements, type Tensor } from '../../core/tensor.js';
 import type { RequestSpan, Traced } from '../../platform/telemetry/tracing.js';
 import type { AdmittedInputs } from '../admission/check-request.js';
-import { Piece } from '../scheduling/piece-queue.js';
+import type { QueueTerms } from '../admission/queue-terms.js';
+import { Piece } from '../scheduling/piece.js';
 
 /** Some rows of one call, as they wait and travel: all of them unless the call was split. */
 export class CallPiece extends Piece implements Traced {
@@ -13,6 +14,10 @@ export class CallPiece extends Piece implements Traced {
   readonly rows: number;
   shapeKey: string;
   readonly deadlineMs: number;
+  override readonly caller: string;
+  override readonly level: number;
+  override readonly patienceMs: number;
+  override readonly yields: boolean;
   /** The batch it travels in; 0 while it waits. */
   batchId = 0;
   /** How often a worker sent it back without having tried. */
@@ -30,6 +35,10 @@ export class CallPiece extends Piece implements Traced {
     this.inputs = inputs;
     this.shapeKey = call.admitted.shapeKey;
     this.deadlineMs = call.deadlineMs;
+    this.caller = call.context.caller;
+    this.level = call.terms.level;
+    this.patienceMs = call.terms.patienceMs;
+    this.yields = call.terms.yields;
   }
 
   get traceparent(): string {
@@ -48,6 +57,7 @@ export class Call {
   readonly admitted: AdmittedInputs;
   readonly context: CallContext;
   readonly deadlineMs: number;
+  readonly terms: QueueTerms;
   readonly id: string;
   readonly span: RequestSpan | undefined;
   readonly pieces: readonly CallPiece[];
@@ -61,6 +71,7 @@ export class Call {
     admitted: AdmittedInputs;
     context: CallContext;
     deadlineMs: number;
+    terms: QueueTerms;
     span: RequestSpan | undefined;
     reply: (outcome: InferOutcome) => void;
   }) {
@@ -69,6 +80,7 @@ export class Call {
     this.admitted = options.admitted;
     this.context = options.context;
     this.deadlineMs = options.deadlineMs;
+    this.terms = options.terms;
     this.id = options.request.id;
     this.span = options.span;
     this.#reply = options.reply;

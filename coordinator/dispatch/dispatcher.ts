@@ -4,10 +4,15 @@ import { type ErrorCode, ShoalError } from '../../core/errors.js';
 import type { TimingReceipt } from '../../core/inference.js';
 import type { BatchFailure, BatchResult, ToWorker } from '../../core/link.js';
 import { type BatchSpan, startBatchSpan } from '../../platform/telemetry/tracing.js';
-import { type Dispatch, type LaneRule, Scheduler } from '../scheduling/scheduler.js';
+import type { LaneRun } from '../scheduling/lane.js';
+import type { LaneRule } from '../scheduling/lane-rule.js';
+import { type Dispatch, Scheduler, type SchedulerOptions } from '../scheduling/scheduler.js';
+import type { Offer } from '../scheduling/workplaces.js';
 import type { ServingObserver } from '../serving.js';
 import { assembleBatch, splitResult } from './batch-assembly.js';
 import type { Call, CallPiece } from './call.js';
+import { expiredError, hopelessError, timedOutError } from './deadline-errors.js';
+import { DoorAllowance } from './door-allowance.js';
 
 export interface DispatcherOptions {
   readonly clock: Clock;
@@ -19,6 +24,7 @@ export interface DispatcherOptions {
   readonly observer: ServingObserver;
   /** How often rows may be sent to a worker in all, when batches are lost under them. */
   readonly maxAttempts: number;
+  readonly scheduling: Omit<SchedulerOptions, 'doorMs'>;
 }
 
 interface InFlight {
@@ -27,7 +33,11 @@ interface InFlight {
   readonly workerId: string;
   readonly pieces: readonly CallPiece[];
   readonly rows: number;
+  /** With the empty ones that fill up a fixed size. */
+  readonly executedRows: number;
   readonly dispatchedMs: number;
+  readonly freeSinceMs: number;
+  readonly run: LaneRun;
   readonly span: BatchSpan;
 }
 
@@ -44,10 +54,11 @@ const maxRefusals = 16;
  */
 export class Dispatcher {
   readonly #options: DispatcherOptions;
-  readonly #scheduler = new Scheduler<CallPiece>();
+  readonly #scheduler: Scheduler<CallPiece>;
   readonly #inFlight = new Map<number, InFlight>();
   /** Deadlines of rows that are being executed: their callers are told at the deadline, not after. */
   readonly #runningDeadlines = new DeadlineHeap<CallPiece>();
+  readonly #door = new DoorAllowance();
   #lastBatchId = 0;
   #pumpDeferred = false;
   #wake: CancelTimer | undefined;
@@ -55,6 +66,12 @@ export class Dispatcher {
 
   constructor(options: DispatcherOptions) {
     this.#options = options;
+    this.#scheduler = new Scheduler({ ...options.scheduling, doorMs: () => this.#door.ms });
+  }
+
+  /** For those who want to know why; not to be changed through this. */
+  get scheduler(): Pick<Scheduler<CallPiece>, 'lane' | 'predict' | 'queuedAtLevel' | 'seedProfile' | 'offeredDevices'> {
+    return this.#scheduler;
   }
 
   setLane(key: string, rule: LaneRule): void {
@@ -71,13 +88,13 @@ export class Dispatcher {
     this.#scheduler.removeLane(key);
   }
 
-  setCapacity(key: string, workerId: string, slots: number, depth: number): void {
-    this.#scheduler.setCapacity(key, workerId, slots, depth);
+  offer(key: string, offer: Offer): void {
+    this.#scheduler.offer(key, offer, this.#options.clock.nowMs());
     this.#pumpSoon();
   }
 
-  removeCapacity(key: string, workerId: string): void {
-    this.#scheduler.removeCapacity(key, workerId);
+  withdraw(key: string, workerId: string, device?: string): void {
+    this.#scheduler.withdraw(key, workerId, device);
   }
 
   queuedRows(key: string): number {
@@ -108,8 +125,10 @@ export class Dispatcher {
 
   /** The caller is gone: what waits leaves the queue, a batch that nobody waits for any more is called back. */
   abandon(call: Call): void {
+    const leftMs = call.deadlineMs - this.#options.clock.nowMs();
+    this.#door.hungUp(leftMs, call.deadlineMs - call.context.arrivedMs);
     // gRPC gives a call up at its deadline by itself, a moment before our own timer does.
-    if (this.#options.clock.nowMs() >= call.deadlineMs - 1) {
+    if (leftMs <= Math.max(1, this.#door.ms)) {
       this.#fail(call, expiredError(call, 'before it was answered'));
       return;
     }
@@ -117,8 +136,17 @@ export class Dispatcher {
   }
 
   result(workerId: string, result: BatchResult): void {
+    const nowMs = this.#options.clock.nowMs();
+    const { timing } = result;
+    const tookMs = (timing.inputUs + timing.executeUs + timing.outputUs) / 1000;
+    const known = this.#inFlight.get(result.batchId);
+    if (known?.workerId === workerId) {
+      const linkMs = Math.max(0, nowMs - known.dispatchedMs - timing.waitUs / 1000 - tookMs);
+      this.#scheduler.answered(known.run, tookMs, linkMs, nowMs);
+    }
     const batch = this.#settle(workerId, result.batchId);
     if (batch === undefined) return;
+    this.#countLate(batch, nowMs - tookMs);
     let shares: ReturnType<typeof splitResult>;
     try {
       shares = splitResult(result, batch.pieces, batch.rows);
@@ -128,20 +156,18 @@ export class Dispatcher {
       return;
     }
     batch.span.end();
-    const nowMs = this.#options.clock.nowMs();
-    this.#scheduler.answered(batch.laneKey, batch.rows, nowMs - batch.dispatchedMs, nowMs);
-    const { timing } = result;
     for (let i = 0; i < batch.pieces.length; i++) {
       const piece = batch.pieces[i] as CallPiece;
       const { call } = piece;
+      const batchWaitMs = Math.max(0, batch.dispatchedMs - Math.max(piece.enqueuedMs, batch.freeSinceMs));
       const receipt: TimingReceipt = {
-        queueUs: (batch.dispatchedMs - call.context.arrivedMs) * 1000 + timing.waitUs,
+        queueUs: (batch.dispatchedMs - call.context.arrivedMs - batchWaitMs) * 1000 + timing.waitUs,
         inputUs: timing.inputUs,
         executeUs: timing.executeUs,
         outputUs: timing.outputUs,
-        batchWaitUs: 0,
+        batchWaitUs: batchWaitMs * 1000,
         batchRows: batch.rows,
-        paddedRows: 0,
+        paddedRows: batch.executedRows - batch.rows,
         version: call.spec.version,
         worker: workerId,
         instance: result.instance,
@@ -155,6 +181,7 @@ export class Dispatcher {
       }
       if (!call.deliver(piece, share, receipt)) continue;
       call.span?.end();
+      if (call.deadlineMs !== Number.POSITIVE_INFINITY) this.#door.answered();
       const latencyUs = (nowMs - call.context.arrivedMs) * 1000;
       this.#options.observer.answered(call.spec.model, call.spec.version, call.admitted.rows, latencyUs, receipt);
     }
@@ -222,9 +249,17 @@ export class Dispatcher {
       piece.batchId = 0;
       this.#runningDeadlines.remove(piece);
     }
-    this.#scheduler.completed(batch.laneKey, workerId);
+    this.#scheduler.completed(batch.run, this.#options.clock.nowMs());
     this.#pumpSoon();
     return batch;
+  }
+
+  /** Rows on which the device was wasted: their deadline passed on the way from here to the start of the execution. */
+  #countLate(batch: InFlight, startedMs: number): void {
+    let rows = 0;
+    for (const piece of batch.pieces) if (piece.deadlineMs < startedMs) rows += piece.rows;
+    const { spec } = (batch.pieces[0] as CallPiece).call;
+    if (rows > 0) this.#options.observer.executedLate(spec.model, spec.version, rows);
   }
 
   #fail(call: Call, error: ShoalError): void {
@@ -268,19 +303,33 @@ export class Dispatcher {
     const decision = this.#scheduler.decide(nowMs);
     for (const piece of decision.expired)
       this.#fail(piece.call, expiredError(piece.call, 'while it waited in the queue'));
+    for (const piece of decision.timedOut) this.#fail(piece.call, timedOutError(piece.call, nowMs));
+    for (const piece of decision.hopeless) this.#fail(piece.call, hopelessError(piece.call, nowMs));
     for (const dispatch of decision.dispatches) this.#dispatch(dispatch, nowMs);
     this.#wakeAt(Math.min(decision.wakeAtMs, this.#runningDeadlines.earliestMs), nowMs);
   }
 
   #dispatch(dispatch: Dispatch<CallPiece>, nowMs: number): void {
-    const { pieces, rows, workerId, laneKey } = dispatch;
+    const { pieces, rows, workerId, device, laneKey, run, freeSinceMs } = dispatch;
     const { spec } = (pieces[0] as CallPiece).call;
     const span = startBatchSpan(pieces, spec.model, spec.version, rows);
-    const batch = assembleBatch(++this.#lastBatchId, pieces, rows, nowMs, span.traceparent);
+    const batch = assembleBatch(++this.#lastBatchId, pieces, rows, nowMs, span.traceparent, device);
     const { batchId } = batch;
-    this.#inFlight.set(batchId, { batchId, laneKey, workerId, pieces, rows, dispatchedMs: nowMs, span });
+    this.#inFlight.set(batchId, {
+      batchId,
+      laneKey,
+      workerId,
+      pieces,
+      rows,
+      executedRows: batch.rows,
+      dispatchedMs: nowMs,
+      freeSinceMs,
+      run,
+      span,
+    });
     for (const piece of pieces) {
       piece.batchId = batchId;
+      piece.expiresMs = piece.deadlineMs;
       this.#runningDeadlines.add(piece);
     }
     this.#options.observer.dispatched(spec.model, spec.version, rows, pieces.length, dispatch.reason);
@@ -305,12 +354,4 @@ export class Dispatcher {
       this.#pump();
     });
   }
-}
-
-function expiredError(call: Call, where: string): ShoalError {
-  const allowedMs = Math.round(call.deadlineMs - call.context.arrivedMs);
-  return new ShoalError(
-    'DEADLINE_EXPIRED',
-    `The request for model '${call.spec.model}' ran out of its ${allowedMs} ms ${where}.`,
-  );
 }

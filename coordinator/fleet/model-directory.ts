@@ -79,18 +79,27 @@ export class ModelDirectory {
    */
   resolve(model: string, version: string): { entry: VersionEntry; spec: ModelSpec } {
     const modelEntry = this.#models.get(model);
-    if (modelEntry === undefined) throw new ShoalError('MODEL_NOT_FOUND', `There is no model '${printable(model)}'.`);
+    if (modelEntry === undefined) throw unknownModel(model);
     const entry = version === '' ? modelEntry.newest : modelEntry.versions.get(version);
     if (entry === undefined) {
       if (version === '') throw notReady(model, [...modelEntry.versions.values()]);
-      const known = [...modelEntry.versions.keys()].sort(newestFirst).join(', ');
-      throw new ShoalError(
-        'VERSION_NOT_FOUND',
-        `Model '${model}' has no version '${printable(version)}', only ${known}.`,
-      );
+      throw unknownVersion(model, version, modelEntry);
     }
     if (entry.spec === undefined || !isUsable(entry)) throw notReady(model, [entry]);
     return { entry, spec: entry.spec };
+  }
+
+  /**
+   * One version, whatever its state, or all of a model's (empty version), newest first.
+   * @throws MODEL_NOT_FOUND, VERSION_NOT_FOUND
+   */
+  find(model: string, version: string): VersionEntry[] {
+    const modelEntry = this.#models.get(model);
+    if (modelEntry === undefined) throw unknownModel(model);
+    if (version === '') return [...modelEntry.versions.values()].sort((a, b) => newestFirst(a.version, b.version));
+    const entry = modelEntry.versions.get(version);
+    if (entry === undefined) throw unknownVersion(model, version, modelEntry);
+    return [entry];
   }
 
   /** @throws MODEL_NOT_FOUND, VERSION_NOT_FOUND */
@@ -143,6 +152,14 @@ function notReady(model: string, entries: readonly VersionEntry[]): ShoalError {
   });
   const said = states.slice(0, 3).join('; ') || 'it has no versions';
   return new ShoalError('MODEL_NOT_READY', `Model '${model}' cannot take requests: ${said}.`, { retryAfterMs: 1000 });
+}
+
+const unknownModel = (model: string): ShoalError =>
+  new ShoalError('MODEL_NOT_FOUND', `There is no model '${printable(model)}'.`);
+
+function unknownVersion(model: string, version: string, { versions }: ModelEntry): ShoalError {
+  const known = [...versions.keys()].sort(newestFirst).join(', ');
+  return new ShoalError('VERSION_NOT_FOUND', `Model '${model}' has no version '${printable(version)}', only ${known}.`);
 }
 
 /** Names come from strangers: keep them short and on one line. */

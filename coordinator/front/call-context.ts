@@ -6,9 +6,12 @@ export const traceparentHeader = 'traceparent';
 
 const maxCallerLength = 128;
 
-/** Callers become keys of maps and fields of log lines, so their length has a limit. */
+/**
+ * Callers become keys of maps and fields of log lines, so their length has a limit. One that does not name itself is
+ * its address without the port: many connections must not make it many.
+ */
 export const callerName = (announced: string, peer: string): string =>
-  announced === '' ? peer : announced.slice(0, maxCallerLength);
+  announced === '' ? peer.slice(0, Math.max(0, peer.lastIndexOf(':'))) : announced.slice(0, maxCallerLength);
 
 /** As received, or empty when it is not valid: the specification says to go on as if there were none. */
 export const validTraceparent = (received: string): string =>

@@ -1,124 +1,159 @@
-import { DeadlineHeap } from '../../core/deadline-heap.js';
 import { invariant } from '../../core/errors.js';
-import { pickLeastOutstanding } from '../../loadbalancer/least-outstanding.js';
+import { IndexedHeap } from '../../core/indexed-heap.js';
+import type { ProfilePoint } from '../../core/model.js';
 import type { CloseReason } from '../serving.js';
-import { CompanyForecast } from './company-forecast.js';
-import { type Piece, PieceQueue } from './piece-queue.js';
-
-/** How pieces of one model version may be put together. */
-export interface LaneRule {
-  /** Most rows of one batch; 0: every piece is executed alone. */
-  readonly maxRows: number;
-  /** How long the oldest piece may wait for company while an instance is free. */
-  readonly delayMs: number;
-  /** Ascending; a batch of such a size does not wait. */
-  readonly preferredRows: readonly number[];
-}
+import { closeRule } from './close-rule.js';
+import { Devices } from './devices.js';
+import { type Newcomer, type Prediction, predictAnswer } from './feasibility.js';
+import { Lane, type LaneCapacity, type LaneRun } from './lane.js';
+import type { LaneRule } from './lane-rule.js';
+import type { Piece } from './piece.js';
+import type { ShapeQueue } from './shape-queue.js';
+import { rowsInTime } from './shedding.js';
+import { WaitingRoom } from './waiting-room.js';
+import { type Offer, Workplaces } from './workplaces.js';
 
 /** Pieces bound to a worker, to be executed as one. */
 export interface Dispatch<P extends Piece> {
   readonly laneKey: string;
   readonly workerId: string;
+  readonly device: string;
   readonly pieces: readonly P[];
   readonly rows: number;
   readonly reason: CloseReason;
+  /** Since when an instance was free for it; the instant of the decision when none is free yet. */
+  readonly freeSinceMs: number;
+  /** To be handed back to `completed`. */
+  readonly run: LaneRun;
 }
 
 export interface Decision<P extends Piece> {
   readonly dispatches: readonly Dispatch<P>[];
-  /** Their deadline passed while they waited; already out of every queue. */
+  /** Their deadline passed while they waited. These and those below are already out of every queue. */
   readonly expired: readonly P[];
+  /** They waited for as long as their queue policy allows. */
+  readonly timedOut: readonly P[];
+  /** Their deadline has not passed, but could not be met any more. */
+  readonly hopeless: readonly P[];
   /** When to decide again if nothing else happens; Infinity: never. */
   readonly wakeAtMs: number;
 }
 
-interface Capacity {
-  readonly workerId: string;
-  slots: number;
-  depth: number;
-  outstanding: number;
+export interface SchedulerOptions {
+  /** Batches that run on one device at a time, of whatever versions; 0: as many as there are instances. */
+  readonly deviceConcurrency: number;
+  /** Amounts of rate-limiter resources; what is not named is as large as the greediest version asks for. */
+  readonly resources: Readonly<Record<string, number>>;
+  /** A caller's share relative to others, 1 by default. */
+  readonly callerWeight: (caller: string) => number;
+  /** What of a caller's time passes outside our doors now, milliseconds. */
+  readonly doorMs: () => number;
 }
 
-class Lane {
-  readonly key: string;
-  rule: LaneRule;
-  readonly queues = new Map<string, PieceQueue>();
-  readonly workers = new Map<string, Capacity>();
-  readonly forecast = new CompanyForecast();
-  rows = 0;
-  pieces = 0;
-  lastPicked = '';
+export const plainScheduling: SchedulerOptions = {
+  deviceConcurrency: 0,
+  resources: {},
+  callerWeight: () => 1,
+  doorMs: () => 0,
+};
 
-  constructor(key: string, rule: LaneRule) {
-    this.key = key;
-    this.rule = rule;
-  }
-}
+/** A batch that may leave now, and when to look again if it is better to wait. */
+type Candidate =
+  | { readonly queue: ShapeQueue; readonly rows: number; readonly reason: CloseReason; readonly wakeAtMs: number }
+  | { readonly queue: undefined; readonly wakeAtMs: number };
 
 /**
  * The central queue: one lane per model version, one queue per shape in it. Late binding: a batch is made
  * only when a worker has room for it, so nothing waits behind a slow worker while another idles.
  *
- * Room is of two kinds. A free instance takes whatever may be closed. Behind a busy instance a worker may
+ * Room is of two kinds. A free instance takes whatever `closeRule` lets go. Behind a busy instance a worker may
  * hold `depth` further batches to hide the link's latency; those must be full, because a batch that could
- * still grow loses by leaving early (two halves take longer than a whole).
+ * still grow loses by leaving early (two halves take longer than a whole), and they leave no sooner than the link
+ * needs, because what is bound cannot be overtaken any more.
  *
- * Pure: no clock, no timer, no I/O. `decide` is to be called after any change.
+ * Pure: no clock, no timer, no I/O. `decide` is to be called after any change. Its cost does not depend on how many
+ * lanes and workers there are, only (logarithmically) on how many have something to do.
  */
 export class Scheduler<P extends Piece> {
+  readonly #options: SchedulerOptions;
   readonly #lanes = new Map<string, Lane>();
+  readonly #lanesByModel = new Map<string, Set<Lane>>();
   readonly #dirty = new Set<Lane>();
-  readonly #deadlines = new DeadlineHeap<P>();
-  /** Lanes that wait for their delay to pass. */
-  readonly #delayed = new Set<Lane>();
+  readonly #wakes = new IndexedHeap<Lane>((a, b) => a.wakeAtMs < b.wakeAtMs);
+  readonly #devices: Devices<LaneCapacity>;
+  readonly #waiting: WaitingRoom<P>;
+  readonly #workplaces: Workplaces;
+
+  constructor(options: SchedulerOptions = plainScheduling) {
+    this.#options = options;
+    this.#devices = new Devices(options.deviceConcurrency, options.resources);
+    const changed = (lane: Lane): void => {
+      this.#dirty.add(lane);
+    };
+    this.#waiting = new WaitingRoom<P>(options.callerWeight, changed);
+    this.#workplaces = new Workplaces(this.#devices, changed);
+  }
 
   setLane(key: string, rule: LaneRule): void {
-    const lane = this.#lanes.get(key);
-    if (lane === undefined) this.#lanes.set(key, new Lane(key, rule));
-    else lane.rule = rule;
+    this.#devices.declare(rule.resources);
+    const known = this.#lanes.get(key);
+    if (known !== undefined) {
+      known.rule = rule;
+      return;
+    }
+    const lane = new Lane(key, rule, this.#options.doorMs);
+    this.#lanes.set(key, lane);
+    const siblings = this.#lanesByModel.get(rule.model);
+    if (siblings === undefined) this.#lanesByModel.set(rule.model, new Set([lane]));
+    else siblings.add(lane);
+  }
+
+  lane(key: string): Lane | undefined {
+    return this.#lanes.get(key);
   }
 
   /** Forgets a lane and returns what still waited in it, oldest first within each shape. */
   removeLane(key: string): P[] {
     const lane = this.#lanes.get(key);
     if (lane === undefined) return [];
-    const left = this.flush(key);
+    const left = this.#waiting.flush(lane);
+    for (const capacity of [...lane.capacities.values()]) this.#workplaces.close(capacity);
     this.#lanes.delete(key);
+    const siblings = this.#lanesByModel.get(lane.rule.model);
+    siblings?.delete(lane);
+    if (siblings?.size === 0) this.#lanesByModel.delete(lane.rule.model);
     this.#dirty.delete(lane);
-    this.#delayed.delete(lane);
+    this.#wakes.remove(lane);
     return left;
   }
 
   /** Takes everything that waits out of a lane. */
   flush(key: string): P[] {
     const lane = this.#lanes.get(key);
-    const left: P[] = [];
-    if (lane === undefined) return left;
-    for (const queue of [...lane.queues.values()]) {
-      while (queue.head !== undefined) {
-        const piece = queue.head as P;
-        this.#take(lane, queue, piece);
-        left.push(piece);
-      }
-    }
-    return left;
+    return lane === undefined ? [] : this.#waiting.flush(lane);
   }
 
-  /** What a worker can take of a version: `slots` batches at a time and `depth` full ones behind each. */
-  setCapacity(key: string, workerId: string, slots: number, depth: number): void {
+  /** What a worker can take of a version on one of its devices. */
+  offer(key: string, offer: Offer, nowMs: number): void {
     const lane = this.#lanes.get(key);
-    if (lane === undefined) return;
-    const known = lane.workers.get(workerId);
-    if (known === undefined) lane.workers.set(workerId, { workerId, slots, depth, outstanding: 0 });
-    else {
-      known.slots = slots;
-      known.depth = depth;
-    }
-    this.#dirty.add(lane);
+    if (lane !== undefined) this.#workplaces.offer(lane, offer, nowMs);
   }
 
-  removeCapacity(key: string, workerId: string): void {
-    this.#lanes.get(key)?.workers.delete(workerId);
+  /** Devices on which this worker offers the version now. */
+  offeredDevices(key: string, workerId: string): string[] {
+    return this.#capacitiesOf(key, workerId).map((capacity) => capacity.device);
+  }
+
+  /** The worker, or one device of it, takes no more of this version. What it has is still to be `completed`. */
+  withdraw(key: string, workerId: string, device?: string): void {
+    for (const capacity of this.#capacitiesOf(key, workerId)) {
+      if (device === undefined || capacity.device === device) this.#workplaces.close(capacity);
+    }
+  }
+
+  /** What others have learned about a version, where nothing is known of it yet. */
+  seedProfile(key: string, deviceClass: string, points: readonly ProfilePoint[]): void {
+    if (points.length > 0) this.#lanes.get(key)?.profiles.ofClass(deviceClass).seed(points);
   }
 
   queuedRows(key: string): number {
@@ -129,216 +164,168 @@ export class Scheduler<P extends Piece> {
     return this.#lanes.get(key)?.pieces ?? 0;
   }
 
+  /** Requests that wait at one priority level. */
+  queuedAtLevel(key: string, level: number): number {
+    return this.#lanes.get(key)?.share.levels.find(({ number }) => number === level)?.pieces ?? 0;
+  }
+
   /** Nothing waits in any lane. */
   get idle(): boolean {
-    for (const lane of this.#lanes.values()) if (lane.pieces > 0) return false;
-    return true;
+    return this.#waiting.isEmpty;
+  }
+
+  /** When such a request would probably be answered; undefined while too little is known. */
+  predict(key: string, newcomer: Omit<Newcomer, 'weight'>, nowMs: number): Prediction | undefined {
+    const lane = this.#lanes.get(key);
+    if (lane === undefined) return undefined;
+    return predictAnswer(lane, { ...newcomer, weight: this.#options.callerWeight(newcomer.caller) }, nowMs);
   }
 
   enqueue(key: string, piece: P, nowMs: number): void {
     const lane = this.#lanes.get(key);
     invariant(lane !== undefined, `lane ${key} exists before pieces are put in it`);
-    piece.enqueuedMs = nowMs;
-    lane.forecast.arrived(piece.rows, nowMs);
-    this.#queueFor(lane, piece).push(piece);
-    this.#added(lane, piece);
+    this.#waiting.join(lane, piece, nowMs);
   }
 
-  /** Puts pieces that were dispatched in vain back to the front, in their old order. */
+  /** Puts pieces that were dispatched in vain back to the front, in their old order, at nobody's cost. */
   requeue(key: string, pieces: readonly P[]): void {
     const lane = this.#lanes.get(key);
     invariant(lane !== undefined, `lane ${key} exists while its pieces are in flight`);
-    for (let i = pieces.length - 1; i >= 0; i--) {
-      const piece = pieces[i] as P;
-      this.#queueFor(lane, piece).unshift(piece);
-      this.#added(lane, piece);
-    }
+    this.#waiting.returned(lane, pieces);
   }
 
   /** Takes a waiting piece out. False when it was not waiting (any more). */
   cancel(key: string, piece: P): boolean {
     const lane = this.#lanes.get(key);
-    if (lane === undefined || piece.queue === undefined) return false;
-    this.#take(lane, piece.queue, piece);
+    const queue = piece.line === undefined ? undefined : lane?.queues.get(piece.shapeKey);
+    if (lane === undefined || queue === undefined) return false;
+    this.#waiting.take(lane, queue, piece, false);
     return true;
   }
 
-  /** A batch was executed: its callers have their answers. `completed` gives the room back. */
-  answered(key: string, rows: number, tookMs: number, nowMs: number): void {
-    this.#lanes.get(key)?.forecast.completed(rows, tookMs, nowMs);
+  /**
+   * A batch was executed in `tookMs` of the worker's time, and its callers have their answers; all the rest of the way
+   * took `linkMs`. To be followed by `completed`, which gives the room back.
+   */
+  answered(run: LaneRun, tookMs: number, linkMs: number, nowMs: number): void {
+    this.#workplaces.correct(run, tookMs);
+    run.capacity.lane.learn(run, tookMs, linkMs, nowMs);
   }
 
-  /** A batch sent to this worker was answered, failed or lost. */
-  completed(key: string, workerId: string): void {
-    const lane = this.#lanes.get(key);
-    const capacity = lane?.workers.get(workerId);
-    if (lane === undefined || capacity === undefined) return;
-    capacity.outstanding--;
-    invariant(capacity.outstanding >= 0, `no more batches return from ${workerId} than were sent`);
-    this.#dirty.add(lane);
+  /** A batch was answered, failed or lost. */
+  completed(run: LaneRun, nowMs: number): void {
+    this.#workplaces.end(run, nowMs);
   }
 
   decide(nowMs: number): Decision<P> {
-    const expired: P[] = [];
-    for (
-      let piece = this.#deadlines.popExpired(nowMs);
-      piece !== undefined;
-      piece = this.#deadlines.popExpired(nowMs)
-    ) {
-      const queue = piece.queue;
-      if (queue === undefined) continue;
-      const lane = this.#laneOf(queue);
-      if (lane !== undefined) this.#take(lane, queue, piece);
-      expired.push(piece);
+    const { expired, timedOut } = this.#waiting.expire(nowMs);
+    for (let lane = this.#wakes.first; lane !== undefined && lane.wakeAtMs <= nowMs; lane = this.#wakes.first) {
+      this.#wakes.remove(lane);
+      this.#dirty.add(lane);
     }
     const dispatches: Dispatch<P>[] = [];
-    let wakeAtMs = this.#deadlines.earliestMs;
-    for (const lane of this.#delayed) this.#dirty.add(lane);
-    this.#delayed.clear();
-    for (const lane of this.#dirty) {
-      const laneWakeMs = this.#serve(lane, nowMs, dispatches);
-      if (laneWakeMs === Number.POSITIVE_INFINITY) continue;
-      this.#delayed.add(lane);
-      wakeAtMs = Math.min(wakeAtMs, laneWakeMs);
-    }
-    this.#dirty.clear();
-    return { dispatches, expired, wakeAtMs };
-  }
-
-  /** Makes every batch of this lane that may be made now. Returns when a delay will have passed, or Infinity. */
-  #serve(lane: Lane, nowMs: number, dispatches: Dispatch<P>[]): number {
-    for (;;) {
-      let wakeAtMs = Number.POSITIVE_INFINITY;
-      const idle = this.#hasIdle(lane);
-      if (!idle && !this.#hasRoomBehind(lane)) return wakeAtMs;
-      let chosen: PieceQueue | undefined;
-      let chosenRows = 0;
-      let chosenReason: CloseReason = 'idle';
-      for (const queue of lane.queues.values()) {
-        const head = queue.head;
-        if (head === undefined) continue;
-        if (chosen?.head !== undefined && chosen.head.enqueuedMs <= head.enqueuedMs) continue;
-        // With another shape waiting too, the device has something to do while this one's company is on its way.
-        const forecast = lane.queues.size === 1 ? lane.forecast : undefined;
-        const close = closeRule(lane.rule, queue, idle, nowMs, forecast);
-        if (close.reason !== undefined) {
-          chosen = queue;
-          chosenRows = close.rows;
-          chosenReason = close.reason;
-        } else {
-          wakeAtMs = Math.min(wakeAtMs, close.wakeAtMs);
-        }
+    const hopeless: P[] = [];
+    this.#workplaces.unblock();
+    while (this.#dirty.size > 0) {
+      const lanes = [...this.#dirty];
+      this.#dirty.clear();
+      // Whoever has had the least of the devices goes first; it matters where they are limited.
+      if (lanes.length > 1) lanes.sort((a, b) => a.deviceTag - b.deviceTag);
+      for (const lane of lanes) {
+        this.#wakes.remove(lane);
+        lane.wakeAtMs = this.#serve(lane, nowMs, dispatches, hopeless);
+        if (lane.wakeAtMs !== Number.POSITIVE_INFINITY) this.#wakes.add(lane);
       }
-      if (chosen === undefined) return wakeAtMs;
-      const avoid = chosen.head?.avoidWorker ?? '';
-      const worker =
-        pickLeastOutstanding(this.#idle(lane), avoid, lane.lastPicked) ??
-        pickLeastOutstanding(this.#roomBehind(lane), avoid, lane.lastPicked);
-      invariant(worker !== undefined, 'a worker with room was seen a moment ago');
-      const pieces: P[] = [];
-      let rows = 0;
-      while (chosen.head !== undefined) {
-        const piece = chosen.head as P;
-        if (pieces.length > 0 && rows + piece.rows > chosenRows) break;
-        this.#take(lane, chosen, piece);
-        pieces.push(piece);
-        rows += piece.rows;
-      }
-      worker.outstanding++;
-      lane.lastPicked = worker.workerId;
-      dispatches.push({ laneKey: lane.key, workerId: worker.workerId, pieces, rows, reason: chosenReason });
+      this.#workplaces.unblock();
+    }
+    const wakeAtMs = Math.min(this.#waiting.earliestMs, this.#wakes.first?.wakeAtMs ?? Number.POSITIVE_INFINITY);
+    return { dispatches, expired, timedOut, hopeless, wakeAtMs };
+  }
+
+  /** Makes every batch of this lane that may be made now. Returns when to look again, or Infinity. */
+  #serve(lane: Lane, nowMs: number, dispatches: Dispatch<P>[], hopeless: P[]): number {
+    while (lane.pieces > 0) {
+      const idle = this.#workplaces.idle(lane);
+      const best = idle ?? lane.busy.first;
+      if (best === undefined || !(best === idle || best.roomBehind)) return Number.POSITIVE_INFINITY;
+      const candidate = this.#candidate(lane, idle !== undefined, nowMs);
+      const { queue } = candidate;
+      if (queue === undefined) return candidate.wakeAtMs;
+      if (idle === undefined && best.freeAtMs - lane.leadMs > nowMs) return best.freeAtMs - lane.leadMs;
+      const worker = idle === undefined ? best : this.#workplaces.besides(lane, idle, queue.head?.avoidWorker ?? '');
+      const startMs = idle === undefined ? Math.max(nowMs, worker.freeAtMs) : nowMs;
+      const laterMs = lane.waitForFaster(worker, startMs, queue, candidate.rows, nowMs);
+      if (laterMs > nowMs) return Math.min(candidate.wakeAtMs, laterMs);
+      const rows = rowsInTime(lane, queue, worker, candidate.rows, startMs, nowMs, (piece) => {
+        this.#waiting.take(lane, queue, piece, false);
+        lane.tally.shed++;
+        hopeless.push(piece as P);
+      });
+      if (rows === 0) continue;
+      const reason = rows < Math.min(candidate.rows, queue.rows) ? 'deadline' : candidate.reason;
+      const pieces = this.#fill(lane, queue, rows, reason);
+      const freeSinceMs = idle === undefined ? nowMs : lane.idleSinceMs;
+      const taken = pieces.reduce((sum, piece) => sum + piece.rows, 0);
+      const run = this.#workplaces.begin(worker, queue.shapeKey, taken, startMs);
+      const { workerId, device } = worker;
+      dispatches.push({ laneKey: lane.key, workerId, device, pieces, rows: taken, reason, freeSinceMs, run });
+    }
+    return Number.POSITIVE_INFINITY;
+  }
+
+  /** Of the shapes that may leave now, the one whose turn it is. */
+  #candidate(lane: Lane, idle: boolean, nowMs: number): Candidate {
+    let best: { readonly queue: ShapeQueue; readonly rows: number; readonly reason: CloseReason } | undefined;
+    let wakeAtMs = Number.POSITIVE_INFINITY;
+    for (const queue of lane.queues.values()) {
+      if (best !== undefined && !queue.isBefore(best.queue)) continue;
+      const { shapeKey, rows, earliestMs } = queue;
+      const waiting = { shapeKey, rows, earliestMs, enqueuedMs: queue.head?.enqueuedMs ?? nowMs };
+      const close = closeRule(lane.rule, waiting, idle, nowMs, lane);
+      if (close.reason === undefined) wakeAtMs = Math.min(wakeAtMs, close.wakeAtMs);
+      else best = { queue, rows: close.rows, reason: close.reason };
+    }
+    return best === undefined ? { queue: undefined, wakeAtMs } : { ...best, wakeAtMs };
+  }
+
+  /** Takes a batch of at most `limit` rows (a single larger piece excepted) out of its queue. */
+  #fill(lane: Lane, queue: ShapeQueue, limit: number, reason: CloseReason): P[] {
+    const pieces: P[] = [];
+    let rows = 0;
+    let newest = 0;
+    let urgent = Number.POSITIVE_INFINITY;
+    for (let head = queue.head; head !== undefined; head = queue.head) {
+      const piece = head as P;
+      if (pieces.length > 0 && rows + piece.rows > limit) break;
+      this.#waiting.take(lane, queue, piece, true);
+      pieces.push(piece);
+      rows += piece.rows;
+      newest = Math.max(newest, piece.sequence);
+      urgent = Math.min(urgent, piece.level);
+      if (rows >= limit) break;
+    }
+    lane.closed();
+    lane.tally.closed(reason, rows);
+    if (lane.rule.batching.priorityLevels > 1) lane.tally.lost.priority += queue.rowsOvertaken(urgent, newest);
+    this.#countLostCompany(lane, queue, lane.rule.maxRows - rows);
+    return pieces;
+  }
+
+  /** Who could have come along in the room that was left, if it were not for its shape or its version. */
+  #countLostCompany(lane: Lane, queue: ShapeQueue, room: number): void {
+    if (room <= 0) return;
+    const { lost } = lane.tally;
+    lost.shape += Math.min(room, lane.pieces - queue.pieces);
+    const siblings = this.#lanesByModel.get(lane.rule.model);
+    if (siblings === undefined || siblings.size === 1) return;
+    for (const sibling of siblings) {
+      if (sibling === lane || sibling.pieces === 0) continue;
+      lost.version += Math.min(room, sibling.queues.get(queue.shapeKey)?.pieces ?? 0);
     }
   }
 
-  #hasIdle(lane: Lane): boolean {
-    for (const worker of lane.workers.values()) if (worker.outstanding < worker.slots) return true;
-    return false;
+  #capacitiesOf(key: string, workerId: string): LaneCapacity[] {
+    const capacities = [...(this.#lanes.get(key)?.capacities.values() ?? [])];
+    return capacities.filter((capacity) => capacity.workerId === workerId);
   }
-
-  #hasRoomBehind(lane: Lane): boolean {
-    for (const worker of lane.workers.values()) if (worker.outstanding < worker.slots * (1 + worker.depth)) return true;
-    return false;
-  }
-
-  *#idle(lane: Lane): Iterable<Capacity> {
-    for (const worker of lane.workers.values()) if (worker.outstanding < worker.slots) yield worker;
-  }
-
-  *#roomBehind(lane: Lane): Iterable<Capacity> {
-    for (const worker of lane.workers.values())
-      if (worker.outstanding < worker.slots * (1 + worker.depth)) yield worker;
-  }
-
-  #queueFor(lane: Lane, piece: P): PieceQueue {
-    let queue = lane.queues.get(piece.shapeKey);
-    if (queue === undefined) {
-      queue = new PieceQueue(piece.shapeKey);
-      lane.queues.set(piece.shapeKey, queue);
-      this.#laneByQueue.set(queue, lane);
-    }
-    return queue;
-  }
-
-  readonly #laneByQueue = new WeakMap<PieceQueue, Lane>();
-
-  #laneOf(queue: PieceQueue): Lane | undefined {
-    return this.#laneByQueue.get(queue);
-  }
-
-  #added(lane: Lane, piece: P): void {
-    lane.rows += piece.rows;
-    lane.pieces++;
-    this.#deadlines.add(piece);
-    this.#dirty.add(lane);
-  }
-
-  /** The one place where a piece leaves its queue. */
-  #take(lane: Lane, queue: PieceQueue, piece: P): void {
-    queue.remove(piece);
-    lane.rows -= piece.rows;
-    lane.pieces--;
-    this.#deadlines.remove(piece);
-    // A shape seen once must not be kept for ever: shapes are the caller's choice.
-    if (queue.head === undefined) lane.queues.delete(queue.shapeKey);
-  }
-}
-
-type Close =
-  | { readonly reason: CloseReason; readonly rows: number }
-  | { readonly reason: undefined; readonly wakeAtMs: number };
-
-/** May this queue be closed into a batch now, at how many rows, and why? Without a forecast nobody is waited for. */
-export function closeRule(
-  rule: LaneRule,
-  queue: PieceQueue,
-  idle: boolean,
-  nowMs: number,
-  forecast: CompanyForecast | undefined,
-): Close {
-  if (rule.maxRows === 0) {
-    // One piece is a whole batch: it is always full.
-    return { reason: 'unbatched', rows: 1 };
-  }
-  if (queue.rows >= rule.maxRows) return { reason: 'full', rows: rule.maxRows };
-  if (!idle) return { reason: undefined, wakeAtMs: Number.POSITIVE_INFINITY };
-  if (rule.delayMs === 0) {
-    const wakeAtMs = forecast === undefined ? nowMs : holdUntil(rule, queue, nowMs, forecast);
-    return wakeAtMs > nowMs ? { reason: undefined, wakeAtMs } : { reason: 'idle', rows: queue.rows };
-  }
-  const dueMs = (queue.head?.enqueuedMs ?? nowMs) + rule.delayMs;
-  if (nowMs >= dueMs) return { reason: 'delay', rows: queue.rows };
-  for (let i = rule.preferredRows.length - 1; i >= 0; i--) {
-    const preferred = rule.preferredRows[i] ?? 0;
-    if (queue.rows >= preferred) return { reason: 'preferred', rows: preferred };
-  }
-  return { reason: undefined, wakeAtMs: dueMs };
-}
-
-/** Until when a batch is held open for callers who are expected back; `nowMs` when holding it would not pay. */
-function holdUntil(rule: LaneRule, queue: PieceQueue, nowMs: number, forecast: CompanyForecast): number {
-  const { rows, returnMs, untilMs } = forecast.expect(nowMs);
-  if (rows === 0 || returnMs >= forecast.fixedMs) return nowMs;
-  const joined = Math.min(rule.maxRows, queue.rows + rows);
-  const lastStartMs = (queue.head?.deadlineMs ?? Number.POSITIVE_INFINITY) - 2 * forecast.batchMs(joined);
-  return Math.min(untilMs, lastStartMs);
 }

@@ -3,6 +3,7 @@ import { wallClockMs } from '../../core/clock.js';
 import { type ErrorCode, errorKinds, GrpcStatus, isErrorCode, ShoalError } from '../../core/errors.js';
 import { channelOptions } from '../grpc-options.js';
 import { adminService } from './admin-proto.js';
+import type { ExplainModelResponse, ListedExplanation } from './explanation.js';
 import type { ListedModelVersion, ListedWorker, ListModelsResponse, ListWorkersResponse } from './listing.js';
 
 export interface AdminClientOptions {
@@ -34,11 +35,16 @@ export class AdminClient {
     return (await this.#call<ListWorkersResponse>('ListWorkers')).workers;
   }
 
+  /** `version` empty: all versions. @throws MODEL_NOT_FOUND, VERSION_NOT_FOUND */
+  async explainModel(model: string, version: string): Promise<readonly ListedExplanation[]> {
+    return (await this.#call<ExplainModelResponse>('ExplainModel', { model, version })).versions;
+  }
+
   close(): void {
     this.#client.close();
   }
 
-  #call<Response>(method: 'ListModels' | 'ListWorkers'): Promise<Response> {
+  #call<Response>(method: 'ListModels' | 'ListWorkers' | 'ExplainModel', request: object = {}): Promise<Response> {
     const definition = adminService[method];
     if (definition === undefined) throw new Error(`admin.proto has no method ${method}`);
     const { path, requestSerialize, responseDeserialize } = definition;
@@ -48,7 +54,7 @@ export class AdminClient {
         path,
         requestSerialize,
         responseDeserialize,
-        {},
+        request,
         { deadline },
         (error, response) => {
           if (error !== null) reject(this.#failure(error));

@@ -1,14 +1,25 @@
-import type { InstanceStatus, VersionState } from '../../core/model.js';
+import type {
+  BatchingRule,
+  InstanceStatus,
+  QueuePolicy,
+  Resource,
+  SequenceBuckets,
+  VersionState,
+} from '../../core/model.js';
 import type { TensorSpec } from '../../core/tensor.js';
 
 /** What the Admin RPC tells of a version's signature; `admin.proto` has the same fields. */
-export interface ListedSpec {
+export interface ListedSpec extends Omit<BatchingRule, 'queuePolicyByLevel'> {
   readonly platform: string;
   readonly maxBatchSize: number;
   readonly inputs: readonly TensorSpec[];
   readonly outputs: readonly TensorSpec[];
-  readonly maxQueueDelayUs: number;
-  readonly preferredRows: readonly number[];
+  /** Where a level departs from `queuePolicy`. */
+  readonly levelPolicies: readonly { readonly level: number; readonly policy: QueuePolicy }[];
+  /** null: sequences are not padded. */
+  readonly buckets: SequenceBuckets | null;
+  readonly resources: readonly Resource[];
+  readonly deviceWeight: number;
   /** For outputs whose last axis are classes: one label a class index. */
   readonly labels: readonly { readonly output: string; readonly labels: readonly string[] }[];
 }

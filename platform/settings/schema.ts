@@ -1,5 +1,6 @@
+import { z } from 'zod';
 import { type Role, type SettingFacts, setting } from './setting.js';
-import { bytes, choice, file, hostAndPort, integer, list, milliseconds, port, text } from './value-kinds.js';
+import { amounts, bytes, choice, file, hostAndPort, integer, list, milliseconds, port, text } from './value-kinds.js';
 
 const device = text('a device', 'DEVICE', /^(cpu|gpu|webgpu|cuda|tensorrt)(:\d{1,3})?$/);
 const host = text(
@@ -164,6 +165,31 @@ export const settingSchema = {
     roles: front,
     description: 'Rows that may wait in one queue; a request that would exceed it is refused.',
     defaultValue: 4096,
+  }),
+  deviceConcurrency: setting({
+    flag: 'device-concurrency',
+    kind: integer(0, 10_000, 'batches'),
+    roles: front,
+    description:
+      'Batches that run on one device at a time, of whatever models; who waits is served by device time. 0: no limit but the instances.',
+    defaultValue: 0,
+  }),
+  rateLimitResource: setting({
+    flag: 'rate-limit-resource',
+    kind: amounts(z.number().int().min(1), 'resources with amounts, for example memory=4,licence=1'),
+    roles: front,
+    description: "Amounts of the resources that models' rate_limiter asks for, on each device or in all if global.",
+    defaultValue: {},
+    defaultText: 'as much of each as the greediest model asks for',
+  }),
+  callerWeights: setting({
+    flag: 'caller-weights',
+    kind: amounts(z.number().gt(0).max(1e6), 'callers with weights, for example search=4,batch=0.5'),
+    roles: front,
+    description:
+      'Shares of callers (metadata x-shoal-caller, else the address) in a model that is short; 1 by default.',
+    defaultValue: {},
+    defaultText: 'all alike',
   }),
   maxMessageBytes: setting({
     flag: 'max-message-bytes',

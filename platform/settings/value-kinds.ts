@@ -128,6 +128,37 @@ export function list(item: ValueKind<string>, expected: string): ValueKind<reado
   };
 }
 
+/** Names with a number each: `a=2,b=0.5` in flags and variables, also a mapping in YAML. */
+export function amounts(number: z.ZodType<number>, expected: string): ValueKind<Readonly<Record<string, number>>> {
+  const entries = z.record(z.string().regex(/^[^=,]+$/), number) as z.ZodType<
+    Readonly<Record<string, number>>,
+    Readonly<Record<string, number>>
+  >;
+  const written = z
+    .string()
+    .transform((line) =>
+      line
+        .split(',')
+        .filter((part) => part.trim() !== '')
+        .map((part) => {
+          const at = part.lastIndexOf('=');
+          return [part.slice(0, Math.max(0, at)).trim(), Number(part.slice(at + 1).trim() || Number.NaN)] as const;
+        }),
+    )
+    .transform((pairs) => Object.fromEntries(pairs))
+    .pipe(entries);
+  return {
+    schema: z.union([entries, written]),
+    expected,
+    placeholder: 'NAME=N',
+    unit: '',
+    show: (value) =>
+      Object.entries(value)
+        .map(([name, amount]) => `${name}=${amount}`)
+        .join(','),
+  };
+}
+
 const hostPattern = String.raw`(?:[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])`;
 
 /** `HOST:PORT`; IPv6 addresses in brackets. */

@@ -10,6 +10,7 @@ export interface FleetView {
     readonly state: VersionState;
     readonly queuedRows: number;
     readonly queuedRequests?: number;
+    readonly lost?: { readonly shape: number; readonly version: number; readonly priority: number };
   }[];
   workers(): readonly {
     readonly workerId: string;
@@ -54,6 +55,12 @@ export class FleetMetrics {
         this.#workers().flatMap((w) => w.versions.flatMap((v) => v.instances.map((i) => i.state))),
       ),
     );
+    new LiveMetric(
+      'counter',
+      'shoal_lost_company_total',
+      'Requests that waited while a batch left with room for them, by what kept them out.',
+      () => this.#lostSamples(),
+    ).register(registry);
     new LiveMetric('counter', 'shoal_executor_restarts_total', 'Executors that ended unexpectedly.', () =>
       this.#restartSamples(),
     ).register(registry);
@@ -70,6 +77,12 @@ export class FleetMetrics {
   #perVersion(read: (version: ReturnType<FleetView['versions']>[number]) => number): Sample[] {
     const versions = this.#view?.versions() ?? [];
     return versions.map((v) => ({ labels: { model: v.model, version: v.version }, value: read(v) }));
+  }
+
+  #lostSamples(): Sample[] {
+    return (this.#view?.versions() ?? []).flatMap(({ model, version, lost }) =>
+      Object.entries(lost ?? {}).map(([reason, value]) => ({ labels: { model, version, reason }, value })),
+    );
   }
 
   #restartSamples(): Sample[] {

@@ -79,6 +79,10 @@ export class ServingMetrics {
     this.#series.of(model, version).retries++;
   }
 
+  executedLate(model: string, version: string, rows: number): void {
+    this.#series.of(model, version).lateRows += rows;
+  }
+
   #seriesOfFailure(model: string, version: string, code: ErrorCode): ModelSeries {
     if (code === 'MODEL_NOT_FOUND') return this.#series.nameless();
     if (version !== '' && code !== 'VERSION_NOT_FOUND') return this.#series.of(model, version);
@@ -144,6 +148,11 @@ export class ServingMetrics {
       'shoal_retries_total',
       'Batches sent again after their executor or worker was lost.',
       (s) => s.retries,
+    );
+    this.#counter(
+      'shoal_expired_rows_executed_total',
+      'Rows whose deadline had passed when their execution began: device time spent on nobody.',
+      (s) => s.lateRows,
     );
   }
 }

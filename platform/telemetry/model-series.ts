@@ -12,6 +12,7 @@ export class ModelSeries {
   rows = 0;
   executions = 0;
   retries = 0;
+  lateRows = 0;
   requestUs = 0;
   queueUs = 0;
   inputUs = 0;

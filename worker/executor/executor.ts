@@ -134,7 +134,7 @@ export class Executor {
     return reply.observed;
   }
 
-  /** Warm-up and row probe. @throws EXECUTOR_CRASHED, EXECUTOR_TIMEOUT */
+  /** Warm-up and probes. @throws EXECUTOR_CRASHED, EXECUTOR_TIMEOUT */
   async prepare(request: PrepareRequest): Promise<PrepareReport> {
     const reply = await this.#ask({ kind: 'prepare', request }, 'warming up');
     if (reply.kind !== 'prepared') throw unexpected(reply);

@@ -6,6 +6,7 @@ import { type Random, seededRandom } from '../../core/random.js';
 import { elementCount } from '../../core/tensor.js';
 import type { WarmupSample } from '../repository/version-plan.js';
 import { tensorOver } from './ort-tensor.js';
+import { probePadding } from './padding-probe.js';
 import type { PrepareReport, PrepareRequest, RowProbe } from './protocol.js';
 import { probeRows } from './row-probe.js';
 import { type LoadedModel, oneLine } from './session.js';
@@ -16,18 +17,22 @@ const randomBlock = 16_384;
 
 type Feeds = Record<string, OrtTensor>;
 
-/** Warm-up and row probe, in the executor, so that trial runs never hold up the worker. Never throws for a model's sake. */
+/** Warm-up and probes, in the executor, so that trial runs never hold up the worker. Never throws for a model's sake. */
 export async function prepare(model: LoadedModel, request: PrepareRequest): Promise<PrepareReport> {
   const probe: RowProbe = request.probeRows
     ? await probeRows(model.session, model.observed)
     : { verdict: 'unknown', detail: 'not asked for' };
+  const padding =
+    request.probeBuckets === undefined
+      ? undefined
+      : await probePadding(model.session, model.observed, request.probeBuckets);
   const warnings: string[] = [];
   const endMs = systemClock.nowMs() + request.budgetMs;
   const warmedRowCounts =
     request.samples.length > 0
       ? await runSamples(model, request, endMs, warnings)
       : await runSizes(model, request, endMs, warnings);
-  return { warmedRowCounts, warnings, probe };
+  return { warmedRowCounts, warnings, probe, padding };
 }
 
 async function runSizes(

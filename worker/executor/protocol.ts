@@ -1,5 +1,6 @@
 import { type Datatype, elementBytes } from '../../core/datatype.js';
 import type { ErrorCode } from '../../core/errors.js';
+import type { SequenceBuckets } from '../../core/model.js';
 import type { TensorSpec } from '../../core/tensor.js';
 import type { SessionSettings, WarmupSample } from '../repository/version-plan.js';
 import type { Device } from './device.js';
@@ -39,6 +40,8 @@ export interface PrepareRequest {
   readonly budgetMs: number;
   /** Compare rows run alone and together. Only for models that batch. */
   readonly probeRows: boolean;
+  /** Compare a sequence as it is and padded to its bucket. */
+  readonly probeBuckets: SequenceBuckets | undefined;
 }
 
 /**
@@ -51,11 +54,23 @@ export interface RowProbe {
   readonly detail: string;
 }
 
+/**
+ * - `safe`: a sequence as it is and padded agree
+ * - `unsafe`: they clearly do not; `detail` names the output and how
+ * - `unknown`: could not be tried; `detail` says why
+ */
+export interface PaddingProbe {
+  readonly verdict: 'safe' | 'unsafe' | 'unknown';
+  readonly detail: string;
+}
+
 export interface PrepareReport {
   readonly warmedRowCounts: readonly number[];
   /** Sentences about warm-up runs that failed or were left out. */
   readonly warnings: readonly string[];
   readonly probe: RowProbe;
+  /** Undefined when it was not asked for. */
+  readonly padding: PaddingProbe | undefined;
 }
 
 export interface Execution {

@@ -21,9 +21,9 @@ const floorTolerance = 1e-5;
  * text classifier moves by 0.6 % of its output's length (and single small values by 6 %) on random input, while
  * different neighbours change nothing. Only a difference beyond rounding counts.
  */
-const sizeTolerance = 0.05;
+export const sizeTolerance = 0.05;
 
-function valuesOf(tensor: OrtTensor): Values {
+export function valuesOf(tensor: OrtTensor): Values {
   const { data } = tensor;
   return tensor.type === 'float16' && data instanceof Uint16Array ? Array.from(data, decodeHalf) : (data as Values);
 }

@@ -144,15 +144,28 @@ export class ConfigReader {
    * @throws MODEL_UNLOADABLE for a key given twice
    */
   entries(name: string): Map<string, ConfigReader> {
-    const entries = new Map<string, ConfigReader>();
-    for (const entry of this.messages(name)) {
-      const key = entry.string('key') ?? '';
-      if (entries.has(key)) throw entry.fail(entry.at('key'), `'${this.#pathOf(name)}' has the key "${key}" twice.`);
+    return new Map(this.#entries(name, (entry) => entry.string('key') ?? '').map(({ key, value }) => [key, value]));
+  }
+
+  /** The same for a map whose keys are integers, with each entry's reader, to fail at. */
+  numberedEntries(name: string): { key: number; value: ConfigReader; entry: ConfigReader }[] {
+    return this.#entries(name, (entry) => entry.integer('key', { least: 0 }) ?? 0);
+  }
+
+  #entries<Key>(
+    name: string,
+    keyOf: (entry: ConfigReader) => Key,
+  ): { key: Key; value: ConfigReader; entry: ConfigReader }[] {
+    const seen = new Set<Key>();
+    return this.messages(name).map((entry) => {
+      const key = keyOf(entry);
+      const text = JSON.stringify(key);
+      if (seen.has(key)) throw entry.fail(entry.at('key'), `'${this.#pathOf(name)}' has the key ${text} twice.`);
+      seen.add(key);
       const value = entry.message('value');
-      if (value === undefined) throw entry.fail(entry.at('key'), `'${this.#pathOf(name)}' has no value for "${key}".`);
-      entries.set(key, value);
-    }
-    return entries;
+      if (value === undefined) throw entry.fail(entry.at('key'), `'${this.#pathOf(name)}' has no value for ${text}.`);
+      return { key, value, entry };
+    });
   }
 }
 

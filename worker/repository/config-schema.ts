@@ -23,6 +23,12 @@ const messages = (fields: MessageRules): FieldRule => ({ use: 'honoured', repeat
 /** A map is written as messages of one key and one value each. */
 const map = (value: FieldRule): FieldRule => messages({ key: one, value });
 
+const queuePolicy: MessageRules = {
+  timeout_action: one,
+  default_timeout_microseconds: one,
+  allow_timeout_override: one,
+  max_queue_size: one,
+};
 const accelerator = messages({ name: one, parameters: ignored });
 
 /** Every field that Triton's published model_config.proto has. `docs/CONFIG-PBTXT.md` lists the same; a test compares. */
@@ -75,11 +81,11 @@ export const modelConfigRules: MessageRules = {
   dynamic_batching: message({
     preferred_batch_size: many,
     max_queue_delay_microseconds: one,
-    preserve_ordering: ignored,
-    priority_levels: ignored,
-    default_priority_level: ignored,
-    default_queue_policy: ignored,
-    priority_queue_policy: ignored,
+    preserve_ordering: one,
+    priority_levels: one,
+    default_priority_level: one,
+    default_queue_policy: message(queuePolicy),
+    priority_queue_policy: map(message(queuePolicy)),
   }),
   sequence_batching: ignored,
   ensemble_scheduling: ignored,
@@ -88,7 +94,7 @@ export const modelConfigRules: MessageRules = {
     count: one,
     gpus: many,
     name: ignored,
-    rate_limiter: ignored,
+    rate_limiter: message({ resources: messages({ name: one, global: one, count: one }), priority: one }),
     secondary_devices: ignored,
     profile: ignored,
     passive: ignored,
@@ -111,8 +117,16 @@ export const modelConfigRules: MessageRules = {
   model_metrics: ignored,
 };
 
-/** Keys of `parameters` that are obeyed. `execution_provider` is Shoal's own. */
-export const honouredParameters = ['intra_op_thread_count', 'inter_op_thread_count', 'execution_provider'] as const;
+/** Keys of `parameters` that are obeyed. From `execution_provider` on they are Shoal's own. */
+export const honouredParameters = [
+  'intra_op_thread_count',
+  'inter_op_thread_count',
+  'execution_provider',
+  'priority_mode',
+  'fixed_batch_sizes',
+  'sequence_buckets',
+  'sequence_axes',
+] as const;
 
 /** Keys of `parameters` that Triton's onnxruntime backend knows and Shoal does not obey (yet). */
 export const ignoredParameters = [

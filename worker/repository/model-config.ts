@@ -1,9 +1,20 @@
+import type { BatchingRule, Resource } from '../../core/model.js';
 import type { TensorSpec } from '../../core/tensor.js';
+import { readBatching } from './batching-config.js';
+import {
+  badParameter,
+  type ConfigParameters,
+  parameterChoice,
+  parameterText,
+  warnOfParameters,
+} from './config-parameters.js';
 import { ConfigReader, type ConfigReport } from './config-reader.js';
-import { closestName, honouredParameters, ignoredParameters, modelConfigRules } from './config-schema.js';
+import { modelConfigRules } from './config-schema.js';
+import { readInstances } from './instance-config.js';
+import { readBuckets } from './sequence-config.js';
 import { readTensors, readWarmup, requireInside } from './tensor-config.js';
 import { parseTextProto } from './text-proto.js';
-import type { InstanceGroup, SessionSettings, WarmupSample } from './version-plan.js';
+import type { DeclaredBuckets, InstanceGroup, SessionSettings, WarmupSample } from './version-plan.js';
 
 /** Which of the version folders serve. */
 export type VersionPolicy =
@@ -21,10 +32,12 @@ export interface ModelConfig {
   readonly outputs: readonly TensorSpec[];
   /** Output → label file, relative to the model's folder. */
   readonly labelFiles: Readonly<Record<string, string>>;
-  readonly maxQueueDelayUs: number;
-  /** Ascending, without doubles. */
-  readonly preferredRows: readonly number[];
+  readonly batching: BatchingRule;
+  readonly buckets: DeclaredBuckets | undefined;
   readonly instanceGroups: readonly InstanceGroup[];
+  /** What one execution occupies; no name twice. */
+  readonly resources: readonly Resource[];
+  readonly deviceWeight: number;
   readonly session: SessionSettings;
   /** Files are relative to the model's `warmup` folder. */
   readonly warmup: readonly WarmupSample[];
@@ -34,10 +47,6 @@ export interface ModelConfig {
 }
 
 export const onnxPlatform = 'onnxruntime_onnx';
-/** Most instances of one group per device. */
-export const maxInstanceCount = 256;
-/** An hour: a longer delay is a slip of the unit. */
-const maxDelayUs = 3_600_000_000;
 const maxThreads = 1024;
 
 /**
@@ -55,6 +64,8 @@ export function readModelConfig(
   const maxBatchSize = config.integer('max_batch_size', { least: 0 });
   const inputs = readTensors(config, 'input');
   const outputs = readTensors(config, 'output');
+  const parameters = config.entries('parameters');
+  warnOfParameters(parameters);
   return {
     config: {
       platform: onnxPlatform,
@@ -62,9 +73,10 @@ export function readModelConfig(
       inputs: inputs.specs,
       outputs: outputs.specs,
       labelFiles: outputs.labelFiles,
-      ...readBatching(config, maxBatchSize),
-      instanceGroups: readInstanceGroups(config),
-      session: readSession(config),
+      batching: readBatching(config, parameters, maxBatchSize),
+      buckets: readBuckets(parameters, maxBatchSize),
+      ...readInstances(config),
+      session: readSession(config, parameters),
       warmup: readWarmup(config, maxBatchSize),
       versionPolicy: readVersionPolicy(config),
       modelFile: readModelFile(config),
@@ -86,49 +98,6 @@ function checkIdentity(config: ConfigReader, model: string): void {
   if (backend !== '' && backend !== 'onnxruntime') {
     throw config.fail(config.at('backend'), `'backend' must be "onnxruntime", got "${backend}".`);
   }
-}
-
-function readBatching(
-  config: ConfigReader,
-  maxBatchSize: number | undefined,
-): Pick<ModelConfig, 'maxQueueDelayUs' | 'preferredRows'> {
-  const batching = config.message('dynamic_batching');
-  if (batching === undefined) return { maxQueueDelayUs: 0, preferredRows: [] };
-  if (maxBatchSize === 0) {
-    config.warn(config.at('dynamic_batching'), "'dynamic_batching' has no effect because max_batch_size is 0.");
-  }
-  const preferred = batching.integers('preferred_batch_size', { least: 1 });
-  const tooLarge = preferred.find((rows) => maxBatchSize !== undefined && rows > maxBatchSize);
-  if (tooLarge !== undefined) {
-    throw batching.fail(
-      batching.at('preferred_batch_size'),
-      `'dynamic_batching.preferred_batch_size' ${tooLarge} is larger than max_batch_size, which is ${maxBatchSize}.`,
-    );
-  }
-  return {
-    maxQueueDelayUs: batching.integer('max_queue_delay_microseconds', { least: 0, most: maxDelayUs }) ?? 0,
-    preferredRows: [...new Set(preferred)].sort((a, b) => a - b),
-  };
-}
-
-const instanceKinds = ['KIND_AUTO', 'KIND_GPU', 'KIND_CPU', 'KIND_MODEL'] as const;
-
-function readInstanceGroups(config: ConfigReader): InstanceGroup[] {
-  const groups = config.messages('instance_group').map((reader): InstanceGroup => {
-    const kind = reader.choice('kind', instanceKinds) ?? 'KIND_AUTO';
-    const gpus = reader.integers('gpus', { least: 0 });
-    if (kind === 'KIND_MODEL') reader.warn(reader.at('kind'), 'KIND_MODEL is read as KIND_AUTO.');
-    if (gpus.length > 0 && (kind === 'KIND_CPU' || kind === 'KIND_MODEL')) {
-      throw reader.fail(reader.at('gpus'), `'instance_group.gpus' cannot be given with ${kind}.`);
-    }
-    return {
-      kind: kind === 'KIND_CPU' ? 'cpu' : kind === 'KIND_GPU' ? 'gpu' : 'auto',
-      // protobuf cannot tell an absent count from 0; Triton reads both as 1.
-      count: Math.max(1, reader.integer('count', { least: 0, most: maxInstanceCount }) ?? 1),
-      gpus: [...new Set(gpus)],
-    };
-  });
-  return groups.length === 0 ? [{ kind: 'auto', count: 1, gpus: [] }] : groups;
 }
 
 function readVersionPolicy(config: ConfigReader): VersionPolicy {
@@ -168,59 +137,30 @@ const graphLevels: ReadonlyMap<number, SessionSettings['graphOptimization']> = n
 ]);
 const providers = ['cpu', 'webgpu', 'cuda', 'tensorrt'] as const;
 
-function readSession(config: ConfigReader): SessionSettings {
+function readSession(config: ConfigReader, parameters: ConfigParameters): SessionSettings {
   const optimization = config.message('optimization');
   const graph = optimization?.message('graph');
   const level = graph?.integer('level') ?? 0;
   if (graph !== undefined && !graphLevels.has(level)) {
     throw graph.fail(graph.at('level'), `'optimization.graph.level' must be -1, 0, 1 or 2, got ${level}.`);
   }
-  const parameters = config.entries('parameters');
   const accelerated = readAccelerator(optimization?.message('execution_accelerators'));
-  warnOfParameters(parameters);
   return {
     intraOpThreads: readThreads(parameters, 'intra_op_thread_count'),
     interOpThreads: readThreads(parameters, 'inter_op_thread_count'),
     graphOptimization: graphLevels.get(level),
-    provider: readProvider(parameters.get('execution_provider')) ?? accelerated,
+    provider: parameterChoice(parameters, 'execution_provider', providers) ?? accelerated,
   };
 }
 
-function warnOfParameters(parameters: ReadonlyMap<string, ConfigReader>): void {
-  const honoured: readonly string[] = honouredParameters;
-  const known: readonly string[] = ignoredParameters;
-  for (const [key, reader] of parameters) {
-    if (honoured.includes(key)) continue;
-    const closest = known.includes(key) ? undefined : closestName(key, honoured);
-    const hint = closest === undefined ? '' : ` Did you mean '${closest}'?`;
-    reader.warn(reader.at('string_value'), `the parameter '${key}' has no effect in Shoal.${hint}`);
-  }
-}
-
 /** A thread count; 0 and absent leave it to the device's own setting. */
-function readThreads(parameters: ReadonlyMap<string, ConfigReader>, key: string): number | undefined {
-  const reader = parameters.get(key);
-  if (reader === undefined) return undefined;
-  const text = reader.string('string_value') ?? '';
+function readThreads(parameters: ConfigParameters, key: string): number | undefined {
+  const text = parameterText(parameters, key);
+  if (text === undefined) return undefined;
   if (!/^[0-9]{1,6}$/.test(text) || Number(text) > maxThreads) {
-    const place = reader.at('string_value');
-    throw reader.fail(place, `the parameter '${key}' must be an integer from 0 to ${maxThreads}, got "${text}".`);
+    throw badParameter(parameters, key, `must be an integer from 0 to ${maxThreads}`);
   }
   return Number(text) === 0 ? undefined : Number(text);
-}
-
-function readProvider(reader: ConfigReader | undefined): SessionSettings['provider'] {
-  if (reader === undefined) return undefined;
-  const text = reader.string('string_value') ?? '';
-  const provider = providers.find((name) => name === text);
-  if (provider === undefined) {
-    const place = reader.at('string_value');
-    throw reader.fail(
-      place,
-      `the parameter 'execution_provider' must be one of ${providers.join(', ')}, got "${text}".`,
-    );
-  }
-  return provider;
 }
 
 /** The first accelerator that is one of our providers; the others are told about. */

@@ -1,6 +1,7 @@
 import { ShoalError } from '../../core/errors.js';
-import { type ModelSpec, naturalBatching } from '../../core/model.js';
+import type { ModelSpec } from '../../core/model.js';
 import { shapeText, type TensorSpec } from '../../core/tensor.js';
+import { type NamedAxes, resolveBuckets } from './resolve-buckets.js';
 import { configDatatype } from './tensor-config.js';
 import type { VersionPlan } from './version-plan.js';
 
@@ -37,10 +38,17 @@ export function resolveSpec(
     if (obstacle !== undefined) warnings.push(`${where} is served one request at a time: ${obstacle}.`);
   }
   const maxBatchSize = plan.maxBatchSize ?? (batchingInferred ? inferredMaxBatchSize : 0);
-  const preferredRows = plan.preferredRows.filter((rows) => rows <= maxBatchSize);
-  if (preferredRows.length < plan.preferredRows.length) {
+  const preferredRows = plan.batching.preferredRows.filter((rows) => rows <= maxBatchSize);
+  if (preferredRows.length < plan.batching.preferredRows.length) {
     warnings.push(`${where}: preferred_batch_size above max_batch_size, which is ${maxBatchSize}, has no effect.`);
   }
+  if (plan.buckets !== undefined && maxBatchSize === 0) {
+    warnings.push(`${where}: the parameter 'sequence_buckets' has no effect, because requests are not batched.`);
+  }
+  const buckets =
+    maxBatchSize === 0
+      ? undefined
+      : resolveBuckets(plan, named(inputs, observed.inputs), named(outputs, observed.outputs), where, warnings);
   checkWarmup(plan, inputs, where);
   checkLabels(plan, outputs, where, warnings);
   const spec: ModelSpec = {
@@ -50,16 +58,20 @@ export function resolveSpec(
     maxBatchSize,
     inputs,
     outputs,
-    batching: { ...naturalBatching, maxQueueDelayUs: plan.maxQueueDelayUs, preferredRows },
-    buckets: undefined,
-    resources: [],
-    deviceWeight: 1,
+    batching: { ...plan.batching, preferredRows },
+    buckets,
+    resources: plan.resources,
+    deviceWeight: plan.deviceWeight,
     labels: plan.labels,
   };
   return { spec, batchingInferred, warnings };
 }
 
 const unloadable = (sentence: string): ShoalError => new ShoalError('MODEL_UNLOADABLE', sentence);
+
+/** Specs are in the observed order. */
+const named = (specs: readonly TensorSpec[], observed: readonly ObservedTensor[]): NamedAxes[] =>
+  specs.map((spec, i) => ({ ...spec, symbols: observed[i]?.symbols ?? [] }));
 
 type Observed = Parameters<typeof resolveSpec>[1];
 

@@ -145,9 +145,11 @@ function planOf(
     maxBatchSize: config.maxBatchSize,
     inputs: config.inputs,
     outputs: config.outputs,
-    maxQueueDelayUs: config.maxQueueDelayUs,
-    preferredRows: config.preferredRows,
+    batching: config.batching,
+    buckets: config.buckets,
     instanceGroups: config.instanceGroups,
+    resources: config.resources,
+    deviceWeight: config.deviceWeight,
     session: config.session,
     ...shared,
   };

@@ -1,3 +1,4 @@
+import type { BatchingRule, Resource } from '../../core/model.js';
 import type { TensorSpec } from '../../core/tensor.js';
 
 /** `instance_group` of config.pbtxt: where executors of this version run, and how many. */
@@ -8,6 +9,22 @@ export interface InstanceGroup {
   readonly count: number;
   /** GPU ordinals; empty means all of the worker's. */
   readonly gpus: readonly number[];
+}
+
+/** One entry of the parameter `sequence_axes`. Whether it means an input or an output shows in `padValue`. */
+export interface DeclaredSequenceAxis {
+  readonly tensor: string;
+  /** Index into the whole shape, the batch axis included. */
+  readonly axis: number;
+  /** Undefined for an output. */
+  readonly padValue: number | undefined;
+}
+
+/** `sequence_buckets` and `sequence_axes`, before they were held against the model. */
+export interface DeclaredBuckets {
+  /** Ascending. */
+  readonly lengths: readonly number[];
+  readonly axes: readonly DeclaredSequenceAxis[];
 }
 
 /** ONNX Runtime session settings, from config.pbtxt `parameters` (Triton's onnxruntime backend names). */
@@ -42,9 +59,11 @@ export interface VersionPlan {
   /** As declared; dims are without the batch axis when `maxBatchSize` > 0 (Triton's rule). Empty when silent. */
   readonly inputs: readonly TensorSpec[];
   readonly outputs: readonly TensorSpec[];
-  readonly maxQueueDelayUs: number;
-  readonly preferredRows: readonly number[];
+  readonly batching: BatchingRule;
+  readonly buckets: DeclaredBuckets | undefined;
   readonly instanceGroups: readonly InstanceGroup[];
+  readonly resources: readonly Resource[];
+  readonly deviceWeight: number;
   readonly session: SessionSettings;
   readonly labels: Readonly<Record<string, readonly string[]>>;
   readonly warmup: readonly WarmupSample[];

@@ -11,7 +11,8 @@ import {
 import { loadSync } from '@grpc/proto-loader';
 import { protoPath as healthProto } from 'grpc-health-check';
 import protobuf from 'protobufjs';
-import { naturalBatching } from '../../../core/model.js';
+import { ShoalError } from '../../../core/errors.js';
+import { naturalBatching, openQueue, type QueuePolicy, type SequenceBuckets } from '../../../core/model.js';
 import 'protobufjs/ext/descriptor/index.js';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { adminGrpcService } from '../../../coordinator/admin/admin-service.js';
@@ -19,7 +20,15 @@ import { GrpcFront } from '../../../coordinator/front/grpc-front.js';
 import type { AdminView, VersionView, WorkerView } from '../../../coordinator/serving.js';
 import { systemClock } from '../../../core/clock.js';
 import { AdminClient } from '../../../platform/admin/client.js';
+import type { ListedExplanation } from '../../../platform/admin/explanation.js';
 import { echoSpec, keepingLogger, ScriptedService } from './scripted-service.js';
+
+const delaying: QueuePolicy = { timeoutUs: 7000, timeoutAction: 'delay', allowTimeoutOverride: true, maxRequests: 5 };
+const buckets: SequenceBuckets = {
+  lengths: [64, 256],
+  inputs: [{ tensor: 'x', axis: 1, padValue: -0.5 }],
+  outputs: [{ tensor: 'y', axis: 2, padValue: 0 }],
+};
 
 const versions: VersionView[] = [
   {
@@ -27,10 +36,26 @@ const versions: VersionView[] = [
     version: '2',
     state: 'ready',
     reason: '',
-    spec: { ...echoSpec, batching: { ...naturalBatching, maxQueueDelayUs: 500, preferredRows: [4, 8] } },
+    spec: {
+      ...echoSpec,
+      batching: {
+        ...naturalBatching,
+        maxQueueDelayUs: 500,
+        preferredRows: [4, 8],
+        priorityLevels: 2,
+        defaultPriorityLevel: 1,
+        priorityMode: 'strict',
+        queuePolicyByLevel: { 2: delaying },
+        fixedRows: [4, 8],
+      },
+      buckets,
+      resources: [{ name: 'link', count: 2, global: true }],
+      deviceWeight: 0.25,
+    },
     workers: ['w1'],
     queuedRows: 17,
     queuedRequests: 17,
+    lost: { shape: 3, version: 2, priority: 1 },
   },
   {
     model: 'broken',
@@ -41,6 +66,7 @@ const versions: VersionView[] = [
     workers: ['w1', 'w2'],
     queuedRows: 0,
     queuedRequests: 0,
+    lost: { shape: 0, version: 0, priority: 0 },
   },
 ];
 const instance = {
@@ -51,15 +77,15 @@ const instance = {
   pid: 4711,
   restarts: 3,
 } as const;
-const held = {
+const listed = {
   model: 'echo',
   version: '2',
   state: 'ready',
   reason: '',
   slots: 1,
   instances: [instance],
-  profiles: {},
 } as const;
+const held = { ...listed, profiles: {} };
 const info = { devices: ['cpu'], softwareVersion: '0.1.0', pid: 99, host: 'here', pipelineDepth: 1 };
 const workers: WorkerView[] = [
   {
@@ -68,7 +94,7 @@ const workers: WorkerView[] = [
     state: 'connected',
     reason: '',
     info: { ...info, workerId: 'w1' },
-    versions: [{ ...held, spec: echoSpec }],
+    versions: [{ ...held, spec: echoSpec, profiles: {} }],
     batchesInFlight: 2,
   },
   {
@@ -82,6 +108,34 @@ const workers: WorkerView[] = [
   },
 ];
 
+const explanation: ListedExplanation = {
+  model: 'echo',
+  version: '2',
+  state: 'ready',
+  hint: 'Nothing needs to change.',
+  maxBatchSize: 8,
+  meanRows: 2.5,
+  closes: [{ reason: 'idle', batches: 4, rows: 10 }],
+  lostToShape: 1,
+  lostToVersion: 2,
+  lostToPriority: 3,
+  refused: 4,
+  shed: 5,
+  expired: 6,
+  timedOut: 7,
+  linkMs: 0.25,
+  arrivalsPerS: 12.5,
+  profiles: [{ deviceClass: 'cpu', rows: [1, 8], ms: [0.5, 1.25] }],
+  workers: [{ workerId: 'w1', device: 'cpu', slots: 2, running: 1, slowness: 1.5 }],
+  callers: [{ caller: 'search', level: 1, requests: 2, rows: 3 }],
+  shapes: [{ shape: '4,;', requests: 2, rows: 3 }],
+};
+
+function explained(model: string): readonly ListedExplanation[] {
+  if (model === 'echo') return [explanation];
+  throw new ShoalError('MODEL_NOT_FOUND', `There is no model '${model}'.`);
+}
+
 let service: ScriptedService;
 let view: AdminView;
 let front: GrpcFront;
@@ -90,7 +144,7 @@ let isDrained: boolean;
 
 beforeEach(async () => {
   service = new ScriptedService();
-  view = { versions: () => versions, workers: () => workers };
+  view = { versions: () => versions, workers: () => workers, explain: (model) => explained(model) };
   const { logger } = keepingLogger();
   front = new GrpcFront({
     service,
@@ -98,7 +152,16 @@ beforeEach(async () => {
     softwareVersion: '1.2.3',
     host: '127.0.0.1',
     port: 0,
-    extraServices: [adminGrpcService({ versions: () => view.versions(), workers: () => view.workers() }, logger)],
+    extraServices: [
+      adminGrpcService(
+        {
+          versions: () => view.versions(),
+          workers: () => view.workers(),
+          explain: (model, version) => view.explain(model, version),
+        },
+        logger,
+      ),
+    ],
   });
   address = `127.0.0.1:${(await front.start()).port}`;
   isDrained = false;
@@ -136,6 +199,16 @@ describe('admin', () => {
           outputs: echoSpec.outputs,
           maxQueueDelayUs: 500,
           preferredRows: [4, 8],
+          preserveOrdering: false,
+          priorityLevels: 2,
+          defaultPriorityLevel: 1,
+          priorityMode: 'strict',
+          queuePolicy: openQueue,
+          levelPolicies: [{ level: 2, policy: delaying }],
+          fixedRows: [4, 8],
+          buckets,
+          resources: [{ name: 'link', count: 2, global: true }],
+          deviceWeight: 0.25,
         },
       },
       {
@@ -156,7 +229,7 @@ describe('admin', () => {
         state: 'connected',
         reason: '',
         info,
-        versions: [held],
+        versions: [listed],
         batchesInFlight: 2,
       },
       {
@@ -172,12 +245,23 @@ describe('admin', () => {
     client.close();
   });
 
+  test('explains a model, and says so when there is none', async () => {
+    const client = new AdminClient(address);
+    expect(await client.explainModel('echo', '')).toEqual([explanation]);
+    await expect(client.explainModel('gone', '')).rejects.toMatchObject({
+      code: 'MODEL_NOT_FOUND',
+      message: "There is no model 'gone'.",
+    });
+    client.close();
+  });
+
   test('a view that breaks is an INTERNAL error for the asker', async () => {
     view = {
       versions: () => {
         throw new TypeError('broken view');
       },
       workers: () => [],
+      explain: () => [],
     };
     const client = new AdminClient(address);
     await expect(client.listModels()).rejects.toMatchObject({

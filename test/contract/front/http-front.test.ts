@@ -56,7 +56,9 @@ describe('infer', () => {
     const { status, headers, body } = await post('/v2/models/echo/infer');
     expect(status).toBe(200);
     expect(headers.get('content-type')).toMatch(/^application\/json/);
-    expect(headers.get('shoal-timing')).toMatch(/^queue=12;input=3;execute=840;output=2;rows=16;/);
+    expect(headers.get('shoal-timing')).toMatch(
+      /^queue=12;batch_wait=0;input=3;execute=840;output=2;rows=16;padded=0;version=1;/,
+    );
     expect(body).toEqual({
       model_name: 'echo',
       model_version: '2',

@@ -2,7 +2,7 @@ import { Client, credentials, Server, ServerCredentials } from '@grpc/grpc-js';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { Datatype } from '../../../core/datatype.js';
 import type { Batch, LinkSession, ToCoordinator, WorkerEndpoint } from '../../../core/link.js';
-import { naturalBatching } from '../../../core/model.js';
+import { openQueue } from '../../../core/model.js';
 import { serverOptions } from '../../../platform/grpc-options.js';
 import { GrpcWorkerEndpoint, linkImplementation, linkService } from '../../../platform/link/grpc-link.js';
 import { systemTimers } from '../../../platform/timers.js';
@@ -65,7 +65,27 @@ describe.each(Object.entries(ways))('a link %s', (_name, make) => {
 
   it('says hello first, with the whole snapshot', async () => {
     const spec = doublingSpec({
-      batching: { ...naturalBatching, maxQueueDelayUs: 1500, preferredRows: [2, 4] },
+      batching: {
+        maxQueueDelayUs: 1500,
+        preferredRows: [2, 4],
+        preserveOrdering: true,
+        priorityLevels: 3,
+        defaultPriorityLevel: 2,
+        priorityMode: 'strict',
+        queuePolicy: { timeoutUs: 5_000_000_000, timeoutAction: 'delay', allowTimeoutOverride: true, maxRequests: 9 },
+        queuePolicyByLevel: { 1: openQueue, 3: { ...openQueue, maxRequests: 1 } },
+        fixedRows: [2, 4],
+      },
+      buckets: {
+        lengths: [8, 64],
+        inputs: [{ tensor: 'x', axis: 1, padValue: -1.5 }],
+        outputs: [{ tensor: 'y', axis: 1, padValue: 0 }],
+      },
+      resources: [
+        { name: 'r', count: 2, global: false },
+        { name: 'link', count: 1, global: true },
+      ],
+      deviceWeight: 1 / 3,
       labels: { y: ['cat', 'dog'] },
     });
     const status = {

@@ -1,3 +1,4 @@
+import { naturalBatching } from '../../../core/model.js';
 import type { SessionSettings, VersionPlan } from '../../../worker/repository/version-plan.js';
 
 export const noSettings: SessionSettings = {
@@ -16,9 +17,11 @@ export const planFor = (modelPath: string, plan: Partial<VersionPlan> = {}): Ver
   maxBatchSize: undefined,
   inputs: [],
   outputs: [],
-  maxQueueDelayUs: 0,
-  preferredRows: [],
+  batching: naturalBatching,
+  buckets: undefined,
   instanceGroups: [],
+  resources: [],
+  deviceWeight: 1,
   session: noSettings,
   labels: {},
   warmup: [],

@@ -3,7 +3,9 @@ import os from 'node:os';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { generateBenchModels, generateSlowModel } from '../../../bench/models/generate.js';
+import { generateMaskedModel } from '../../../bench/models/masked.js';
 import type { ToCoordinator } from '../../../core/link.js';
+import { naturalBatching } from '../../../core/model.js';
 import type { Worker, WorkerOptions } from '../../../worker/worker.js';
 import { examples, fixtures, floats, floatsOf, isAlive, Listener, planFor, startWorker, until } from './harness.js';
 
@@ -72,9 +74,12 @@ describe('a worker over a repository', () => {
 
   it('serves without batching what would mix rows, when batching was only inferred', async () => {
     const worker = await start({ repositories: [] });
-    await worker.loadVersion(planFor(path.join(folder, 'probes/neighbour/1/model.onnx')));
+    const batching = { ...naturalBatching, maxQueueDelayUs: 500, priorityLevels: 2, defaultPriorityLevel: 1 };
+    await worker.loadVersion(planFor(path.join(folder, 'probes/neighbour/1/model.onnx'), { batching }));
     const [status] = worker.statuses();
-    expect(status).toMatchObject({ state: 'ready', spec: { maxBatchSize: 0 } });
+    // Requests that run one by one still wait in a queue, and by priority.
+    const expected = { ...batching, maxQueueDelayUs: 0 };
+    expect(status).toMatchObject({ state: 'ready', spec: { maxBatchSize: 0, batching: expected } });
     expect(status?.reason).toMatch(/^Served without batching, because rows of one batch are not independent: /);
     await worker.loadVersion(planFor(path.join(folder, 'probes/affine/1/model.onnx')));
     expect(worker.statuses()).toMatchObject([{ state: 'ready', reason: '', spec: { maxBatchSize: 32 } }]);
@@ -123,6 +128,30 @@ describe('a worker over a repository', () => {
   });
 });
 
+describe('declared padding', () => {
+  const sequences = { sequence_buckets: '8,64', sequence_axes: 'x:1=9,mask:1=0,tokens:1' };
+
+  it.each([
+    ['changes nothing where the model masks it', sequences, ''],
+    [
+      'that the mask does not hide is told, and served as declared',
+      { ...sequences, sequence_axes: 'x:1=9,mask:1=1,tokens:1' },
+      `Padding, which 'sequence_axes' declares harmless, changes answers: the output "mean" of a sequence of 4 changes when it is padded to 8.`,
+    ],
+    [
+      'that leaves an output out is told',
+      { ...sequences, sequence_axes: 'x:1=9,mask:1=0' },
+      `Padding, which 'sequence_axes' declares harmless, changes answers: the output "tokens" has shape [1,4,2] for a sequence of 4 and [1,8,2] when it is padded to 8.`,
+    ],
+  ])('%s', async (_, parameters, reason) => {
+    const repository = mkdtempSync(path.join(folder, 'masked-'));
+    await generateMaskedModel(repository, { parameters });
+    const worker = await start({ repositories: [repository] });
+    await worker.settled();
+    expect(worker.statuses()).toMatchObject([{ state: 'ready', reason, spec: { buckets: { lengths: [8, 64] } } }]);
+  });
+});
+
 describe('sessions', () => {
   it('are served side by side, each with its own batch numbers', async () => {
     const worker = await start({ repositories: [path.join(folder, 'probes')] });
@@ -148,6 +177,23 @@ describe('sessions', () => {
     expect(failureOf(await third)).toMatchObject({ error: { code: 'QUEUE_FULL' }, retryable: true });
     expect(answerOf(await first)).toEqual([3, 5, 7, 9]);
     expect(answerOf(await second)).toEqual([3, 5, 7, 9]);
+  });
+
+  it('have credits for each device, and learn which devices there are', async () => {
+    const worker = await start({ repositories: [path.join(folder, 'slow')], pipelineDepth: 1 });
+    const listener = new Listener(worker);
+    await worker.settled();
+    const batch = { model: 'slow', rows: 1, inputs: input([1, 2, 3, 4]), device: 'cpu' };
+    const [first, second, third] = [listener.execute(batch), listener.execute(batch), listener.execute(batch)];
+    expect(failureOf(await third)).toMatchObject({ error: { code: 'QUEUE_FULL' }, retryable: true });
+    expect(answerOf(await first)).toEqual([3, 5, 7, 9]);
+    expect(failureOf(await listener.execute({ ...batch, device: 'cuda:3' }))).toMatchObject({
+      error: { code: 'MODEL_NOT_READY', message: expect.stringContaining('cuda:3; its devices: cpu.') },
+      retryable: true,
+    });
+    expect(answerOf(await second)).toEqual([3, 5, 7, 9]);
+    // The credits are back.
+    expect(answerOf(await listener.execute(batch))).toEqual([3, 5, 7, 9]);
   });
 
   it('can give a waiting batch up', async () => {

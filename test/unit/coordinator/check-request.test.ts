@@ -128,6 +128,63 @@ describe('checkRequest', () => {
   });
 });
 
+describe('sequence buckets', () => {
+  const bucketed = doublingSpec({
+    inputs: [
+      { name: 'ids', datatype: 'INT64', shape: [-1, -1] },
+      { name: 'pairs', datatype: 'BOOL', shape: [-1, -1, -1] },
+      { name: 'other', datatype: 'INT8', shape: [-1, -1] },
+    ],
+    buckets: {
+      lengths: [8, 64],
+      inputs: [
+        { tensor: 'ids', axis: 1, padValue: 0 },
+        { tensor: 'pairs', axis: 1, padValue: 0 },
+        { tensor: 'pairs', axis: 2, padValue: 0 },
+      ],
+      outputs: [],
+    },
+  });
+  const ask = (length: number, other = 1, pairs = [length, length]) =>
+    request([
+      tensor('ids', 'INT64', [1, length], 8 * length),
+      tensor('pairs', 'BOOL', [1, ...pairs], (pairs[0] ?? 0) * (pairs[1] ?? 0)),
+      tensor('other', 'INT8', [1, other], other),
+    ]);
+  const key = (length: number, other = 1) => checkRequest(bucketed, ask(length, other)).shapeKey;
+
+  it.each([
+    [0, 8],
+    [3, 8],
+    [8, 8],
+    [9, 64],
+    [64, 64],
+    [65, 65],
+    [1000, 1000],
+  ])('a length of %d is padded to %d', (length, paddedLength) => {
+    expect(checkRequest(bucketed, ask(length)).padding).toEqual({ length, paddedLength });
+  });
+
+  it('the shape key has the padded length along sequence axes, and the exact one elsewhere', () => {
+    expect(key(3)).toBe(key(8));
+    expect(key(3)).not.toBe(key(9));
+    expect(key(70)).not.toBe(key(71));
+    expect(key(3, 1)).not.toBe(key(3, 2));
+  });
+
+  it('all sequence axes of a request have one length', () => {
+    const sentence = (pairs: number[]) => refusal(bucketed, ask(3, 1, pairs));
+    expect(sentence([4, 4])).toBe(
+      "Inputs of model 'double' disagree on the length of the sequence: 'ids' has 3 along axis 1, 'pairs' has 4 along axis 1.",
+    );
+    expect(sentence([3, 5])).toContain("'ids' has 3 along axis 1, 'pairs' has 5 along axis 2.");
+  });
+
+  it('a model without buckets has no padding', () => {
+    expect(checkRequest(spec, request([ids, mask])).padding).toBeUndefined();
+  });
+});
+
 describe('timeoutMs', () => {
   it('reads microseconds; none and 0 mean no limit; nonsense is refused', () => {
     expect(timeoutMs({ timeout: 2500 })).toBe(2.5);

@@ -1,49 +1,21 @@
 import { describe, expect, it } from 'vitest';
 import { CompanyForecast } from '../../../coordinator/scheduling/company-forecast.js';
-import { Piece } from '../../../coordinator/scheduling/piece-queue.js';
+import { naturalRule } from '../../../coordinator/scheduling/lane-rule.js';
+import { Piece } from '../../../coordinator/scheduling/piece.js';
 import { type Dispatch, Scheduler } from '../../../coordinator/scheduling/scheduler.js';
 import { VirtualClock } from '../../../core/clock.js';
 import { seededRandom } from '../../../core/random.js';
 
 describe('company forecast', () => {
-  it('finds the fixed cost of a batch, and keeps it while all batches are of one size', () => {
-    const forecast = new CompanyForecast();
-    let now = 0;
-    const executed = (rows: number): void => {
-      now += 100;
-      forecast.completed(rows, 5 + 0.3 * rows, now);
-    };
-    for (const rows of [1, 8, 3, 5, 1, 8]) executed(rows);
-    expect(forecast.fixedMs).toBeCloseTo(5, 5);
-    for (let i = 0; i < 500; i++) executed(8);
-    expect(forecast.fixedMs).toBeCloseTo(5, 5);
-    expect(forecast.batchMs(10)).toBeCloseTo(8, 5);
-  });
-
-  it('is not led by one stall to wait long', () => {
-    const forecast = new CompanyForecast();
-    let now = 0;
-    const executed = (rows: number, tookMs: number): void => {
-      now += 100;
-      forecast.completed(rows, tookMs, now);
-      for (let row = 0; row < rows; row++) forecast.arrived(1, now + 1);
-    };
-    for (let i = 0; i < 20; i++) executed(i % 2 === 0 ? 8 : 2, i % 2 === 0 ? 9 : 6);
-    executed(2, 5000);
-    expect(forecast.fixedMs).toBeLessThan(10);
-    forecast.completed(8, 9, now + 100);
-    expect(forecast.expect(now + 100).untilMs).toBeLessThan(now + 120);
-  });
-
   it('expects those back who used to come back, until their time is over', () => {
     const forecast = new CompanyForecast();
     let now = 0;
     for (let i = 0; i < 60; i++) {
-      forecast.completed(i % 2 === 0 ? 8 : 6, i % 2 === 0 ? 18 : 16, now);
+      forecast.completed(i % 2 === 0 ? 8 : 6, 10, now);
       for (let row = 1; row <= (i % 2 === 0 ? 8 : 6); row++) forecast.arrived(1, now + row * 0.1);
       now += 30;
     }
-    forecast.completed(8, 18, now);
+    forecast.completed(8, 10, now);
     expect(forecast.expect(now)).toMatchObject({ rows: 8 });
     expect(forecast.expect(now).returnMs).toBeCloseTo(0.7, 1);
     for (let row = 1; row <= 5; row++) forecast.arrived(1, now + row * 0.1);
@@ -74,9 +46,8 @@ function closedLoop(options: {
 }) {
   const clock = new VirtualClock();
   const scheduler = new Scheduler<Request>();
-  const rule = { maxRows: options.maxRows ?? 64, delayMs: 0, preferredRows: [] };
-  scheduler.setLane('m', rule);
-  scheduler.setCapacity('m', 'w', 1, 1);
+  scheduler.setLane('m', naturalRule(options.maxRows ?? 64));
+  scheduler.offer('m', { workerId: 'w', device: 'cpu', deviceClass: 'cpu', slots: 1, depth: 1 }, 0);
   const queue: Dispatch<Request>[] = [];
   let running = false;
   let answered = 0;
@@ -91,8 +62,8 @@ function closedLoop(options: {
       running = false;
       executed++;
       answered += dispatch.rows;
-      scheduler.answered('m', dispatch.rows, clock.nowMs() - sentMs, clock.nowMs());
-      scheduler.completed('m', 'w');
+      scheduler.answered(dispatch.run, clock.nowMs() - sentMs, 0, clock.nowMs());
+      scheduler.completed(dispatch.run, clock.nowMs());
       for (let i = 0; i < dispatch.rows; i++) clock.after(options.backAfterMs(), send);
       const next = queue.shift();
       if (next !== undefined) execute(next, clock.nowMs());

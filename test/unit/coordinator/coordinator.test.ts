@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { Coordinator } from '../../../coordinator/coordinator.js';
+import { plainScheduling } from '../../../coordinator/scheduling/scheduler.js';
 import type { ServingObserver } from '../../../coordinator/serving.js';
 import { VirtualClock } from '../../../core/clock.js';
 import { type CallContext, type InferOutcome, type InferRequest, noParameters } from '../../../core/inference.js';
@@ -24,6 +25,7 @@ beforeEach(() => {
     failed: (_model, _version, code) => failures.push(code),
     dispatched: (_model, _version, rows, _requests, reason) => batches.push({ rows, reason }),
     retried: () => retries++,
+    executedLate: () => undefined,
   };
   coordinator = new Coordinator({
     clock,
@@ -39,6 +41,7 @@ beforeEach(() => {
     maxAttempts: 2,
     replicaGraceMs: 1000,
     workerTtlMs: 10_000,
+    scheduling: plainScheduling,
   });
 });
 

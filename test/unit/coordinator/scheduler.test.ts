@@ -1,7 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { Piece } from '../../../coordinator/scheduling/piece-queue.js';
-import { type LaneRule, Scheduler } from '../../../coordinator/scheduling/scheduler.js';
+import type { LaneRun } from '../../../coordinator/scheduling/lane.js';
+import { type LaneRule, naturalRule } from '../../../coordinator/scheduling/lane-rule.js';
+import { Piece } from '../../../coordinator/scheduling/piece.js';
+import { Scheduler } from '../../../coordinator/scheduling/scheduler.js';
 
 class Rows extends Piece {
   readonly id: number;
@@ -17,9 +19,17 @@ class Rows extends Piece {
   }
 }
 
-const natural: LaneRule = { maxRows: 8, delayMs: 0, preferredRows: [] };
+const natural = naturalRule(8);
 
-function lane(rule = natural): Scheduler<Rows> {
+const offer = (workerId: string, slots = 1, depth = 0) => ({
+  workerId,
+  device: 'cpu',
+  deviceClass: 'cpu',
+  slots,
+  depth,
+});
+
+function lane(rule: LaneRule = natural): Scheduler<Rows> {
   const scheduler = new Scheduler<Rows>();
   scheduler.setLane('m/1', rule);
   return scheduler;
@@ -27,8 +37,8 @@ function lane(rule = natural): Scheduler<Rows> {
 
 describe('scheduler', () => {
   it('closes at a preferred size without waiting for the delay', () => {
-    const scheduler = lane({ maxRows: 8, delayMs: 10, preferredRows: [2, 4] });
-    scheduler.setCapacity('m/1', 'w', 1, 0);
+    const scheduler = lane(naturalRule(8, { maxQueueDelayUs: 10000, preferredRows: [2, 4] }));
+    scheduler.offer('m/1', offer('w', 1, 0), 0);
     for (let i = 0; i < 5; i++) scheduler.enqueue('m/1', new Rows(i, 1), 0);
     const decision = scheduler.decide(0);
     expect(decision.dispatches.map(({ rows, reason }) => ({ rows, reason }))).toEqual([
@@ -37,8 +47,8 @@ describe('scheduler', () => {
   });
 
   it('says when to decide again while a delay runs', () => {
-    const scheduler = lane({ maxRows: 8, delayMs: 10, preferredRows: [] });
-    scheduler.setCapacity('m/1', 'w', 1, 0);
+    const scheduler = lane(naturalRule(8, { maxQueueDelayUs: 10000, preferredRows: [] }));
+    scheduler.offer('m/1', offer('w', 1, 0), 0);
     scheduler.enqueue('m/1', new Rows(1, 1), 3);
     expect(scheduler.decide(4)).toMatchObject({ dispatches: [], wakeAtMs: 13 });
     expect(scheduler.decide(13).dispatches).toMatchObject([{ reason: 'delay' }]);
@@ -46,16 +56,17 @@ describe('scheduler', () => {
 
   it('serves the shape whose oldest request has waited longest', () => {
     const scheduler = lane();
-    scheduler.enqueue('m/1', new Rows(1, 1, 'b'), 1);
-    scheduler.enqueue('m/1', new Rows(2, 1, 'a'), 0);
-    scheduler.setCapacity('m/1', 'w', 1, 0);
-    expect(scheduler.decide(2).dispatches[0]?.pieces.map((piece) => piece.id)).toEqual([2]);
+    scheduler.enqueue('m/1', new Rows(1, 1, 'a'), 0);
+    scheduler.enqueue('m/1', new Rows(2, 1, 'b'), 1);
+    scheduler.enqueue('m/1', new Rows(3, 1, 'a'), 1);
+    scheduler.offer('m/1', offer('w', 1, 0), 0);
+    expect(scheduler.decide(2).dispatches[0]?.pieces.map((piece) => piece.id)).toEqual([1, 3]);
   });
 
   it('spreads over workers by load, and avoids the one that failed', () => {
     const scheduler = lane({ ...natural, maxRows: 1 });
-    scheduler.setCapacity('m/1', 'a', 2, 0);
-    scheduler.setCapacity('m/1', 'b', 2, 0);
+    scheduler.offer('m/1', offer('a', 2, 0), 0);
+    scheduler.offer('m/1', offer('b', 2, 0), 0);
     for (let i = 0; i < 3; i++) scheduler.enqueue('m/1', new Rows(i, 1), 0);
     const retried = new Rows(9, 1);
     retried.avoidWorker = 'b';
@@ -106,8 +117,8 @@ describe('scheduler', () => {
     );
     const rules = fc.constantFrom(
       natural,
-      { maxRows: 8, delayMs: 3, preferredRows: [4] },
-      { maxRows: 0, delayMs: 0, preferredRows: [] },
+      naturalRule(8, { maxQueueDelayUs: 3000, preferredRows: [4] }),
+      naturalRule(0, { maxQueueDelayUs: 0, preferredRows: [] }),
     );
     fc.assert(
       fc.property(rules, fc.array(step, { maxLength: 80 }), (rule, steps) => {
@@ -115,7 +126,7 @@ describe('scheduler', () => {
         const capacity = new Map<string, { slots: number; depth: number }>();
         const waiting = new Set<Rows>();
         const left = new Map<Rows, string>();
-        let running: { worker: string; pieces: readonly Rows[] }[] = [];
+        let running: { worker: string; pieces: readonly Rows[]; run: LaneRun }[] = [];
         let now = 0;
         let nextId = 0;
         const leave = (piece: Rows, door: string): void => {
@@ -129,7 +140,7 @@ describe('scheduler', () => {
             expect(piece.deadlineMs).toBeLessThanOrEqual(now);
             leave(piece, 'expired');
           }
-          for (const { workerId, pieces, rows, reason } of dispatches) {
+          for (const { workerId, pieces, rows, reason, run } of dispatches) {
             const busy = running.filter((batch) => batch.worker === workerId).length;
             const { slots, depth } = capacity.get(workerId) ?? { slots: 0, depth: 0 };
             expect(busy).toBeLessThan(slots * (1 + depth));
@@ -142,7 +153,7 @@ describe('scheduler', () => {
               expect(piece.deadlineMs).toBeGreaterThan(now);
               leave(piece, 'dispatched');
             }
-            running.push({ worker: workerId, pieces });
+            running.push({ worker: workerId, pieces, run });
           }
           for (const piece of waiting) expect(piece.deadlineMs).toBeGreaterThan(now);
           expect(wakeAtMs).toBeGreaterThan(now);
@@ -150,8 +161,10 @@ describe('scheduler', () => {
             ([worker, { slots }]) => running.filter((batch) => batch.worker === worker).length < slots,
           );
           // Nothing waits before a free instance, unless its delay has yet to pass.
-          if (idle && rule.delayMs === 0) expect(waiting.size).toBe(0);
-          if (idle) for (const piece of waiting) expect(piece.enqueuedMs + rule.delayMs).toBeGreaterThan(now);
+          if (idle && rule.batching.maxQueueDelayUs === 0) expect(waiting.size).toBe(0);
+          if (idle)
+            for (const piece of waiting)
+              expect(piece.enqueuedMs + rule.batching.maxQueueDelayUs / 1000).toBeGreaterThan(now);
           expect(scheduler.queuedPieces('m/1')).toBe(waiting.size);
         };
         for (const action of steps) {
@@ -169,12 +182,12 @@ describe('scheduler', () => {
             }
           } else if (action.do === 'complete') {
             const [batch] = running.splice(action.pick % Math.max(1, running.length), 1);
-            if (batch !== undefined) scheduler.completed('m/1', batch.worker);
+            if (batch !== undefined) scheduler.completed(batch.run, now);
           } else if (action.do === 'lose') {
             const lost = running.filter((batch) => batch.worker === action.worker);
             running = running.filter((batch) => batch.worker !== action.worker);
             for (const batch of lost) {
-              scheduler.completed('m/1', batch.worker);
+              scheduler.completed(batch.run, now);
               const again = batch.pieces.filter((piece) => piece.deadlineMs > now);
               for (const piece of again) {
                 left.delete(piece);
@@ -182,12 +195,12 @@ describe('scheduler', () => {
               }
               scheduler.requeue('m/1', again);
             }
-            scheduler.removeCapacity('m/1', action.worker);
+            scheduler.withdraw('m/1', action.worker);
             capacity.delete(action.worker);
           } else if (action.do === 'capacity') {
             const { worker, slots, depth } = action;
             capacity.set(worker, { slots, depth });
-            scheduler.setCapacity('m/1', worker, slots, depth);
+            scheduler.offer('m/1', offer(worker, slots, depth), now);
           } else {
             now += action.ms;
           }

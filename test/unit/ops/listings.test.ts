@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { naturalBatching } from '../../../core/model.js';
 import { clusterBanner, workerBanner } from '../../../ops/banner.js';
 import { modelsText } from '../../../ops/commands/models.js';
 import { workersText } from '../../../ops/commands/workers.js';
@@ -13,8 +14,11 @@ const spec = {
   maxBatchSize: 64,
   inputs: [],
   outputs: [],
-  maxQueueDelayUs: 0,
-  preferredRows: [],
+  ...naturalBatching,
+  levelPolicies: [],
+  buckets: null,
+  resources: [],
+  deviceWeight: 1,
   labels: [],
 };
 

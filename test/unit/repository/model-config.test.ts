@@ -16,6 +16,11 @@ function failure(text: string): string {
   return 'no failure';
 }
 
+const parameter = (key: string, value: string): string =>
+  `parameters { key: "${key}" value { string_value: "${value}" } }`;
+const sequences = (buckets: string, axes: string): string =>
+  `${parameter('sequence_buckets', buckets)} ${parameter('sequence_axes', axes)}`;
+
 const whole = `
 name: "m"
 platform: "onnxruntime_onnx"
@@ -27,8 +32,28 @@ input [
 ]
 output { name: "scores" data_type: TYPE_FP32 dims: 10 label_filename: "labels.txt" }
 output { name: "embedding" }
-dynamic_batching { preferred_batch_size: [ 8, 4, 8 ] max_queue_delay_microseconds: 500 }
-instance_group [ { kind: KIND_GPU count: 2 gpus: [ 0, 1, 0 ] }, { kind: KIND_CPU } ]
+dynamic_batching {
+  preferred_batch_size: [ 8, 4, 8 ]
+  max_queue_delay_microseconds: 500
+  preserve_ordering: false
+  priority_levels: 3
+  default_priority_level: 2
+  default_queue_policy {
+    timeout_action: DELAY default_timeout_microseconds: 1000 allow_timeout_override: true max_queue_size: 9
+  }
+  priority_queue_policy { key: 3 value: { max_queue_size: 4 } }
+}
+instance_group [
+  {
+    kind: KIND_GPU count: 2 gpus: [ 0, 1, 0 ]
+    rate_limiter { resources [ { name: "r1" count: 4 }, { name: "link" global: true count: 1 } ] priority: 2 }
+  },
+  { kind: KIND_CPU }
+]
+parameters { key: "priority_mode" value: { string_value: "strict" } }
+parameters { key: "fixed_batch_sizes" value: { string_value: "8, 16" } }
+parameters { key: "sequence_buckets" value: { string_value: "64,128" } }
+parameters { key: "sequence_axes" value: { string_value: "ids:1=0, a:0:2=-1.5,embedding:1" } }
 default_model_filename: "net.onnx"
 version_policy: { latest: { num_versions: 2 } }
 parameters { key: "intra_op_thread_count" value: { string_value: "3" } }
@@ -53,12 +78,36 @@ describe('a whole configuration', () => {
         ],
         outputs: [{ name: 'scores', datatype: 'FP32', shape: [10] }],
         labelFiles: { scores: 'labels.txt' },
-        maxQueueDelayUs: 500,
-        preferredRows: [4, 8],
+        batching: {
+          maxQueueDelayUs: 500,
+          preferredRows: [4, 8],
+          preserveOrdering: false,
+          priorityLevels: 3,
+          defaultPriorityLevel: 2,
+          priorityMode: 'strict',
+          queuePolicy: { timeoutUs: 1000, timeoutAction: 'delay', allowTimeoutOverride: true, maxRequests: 9 },
+          queuePolicyByLevel: {
+            3: { timeoutUs: 0, timeoutAction: 'reject', allowTimeoutOverride: false, maxRequests: 4 },
+          },
+          fixedRows: [8, 16],
+        },
+        buckets: {
+          lengths: [64, 128],
+          axes: [
+            { tensor: 'ids', axis: 1, padValue: 0 },
+            { tensor: 'a:0', axis: 2, padValue: -1.5 },
+            { tensor: 'embedding', axis: 1, padValue: undefined },
+          ],
+        },
         instanceGroups: [
           { kind: 'gpu', count: 2, gpus: [0, 1] },
           { kind: 'cpu', count: 1, gpus: [] },
         ],
+        resources: [
+          { name: 'r1', count: 4, global: false },
+          { name: 'link', count: 1, global: true },
+        ],
+        deviceWeight: 0.5,
         session: { intraOpThreads: 3, interOpThreads: undefined, graphOptimization: 'extended', provider: 'tensorrt' },
         warmup: [
           {
@@ -119,13 +168,69 @@ describe('a whole configuration', () => {
   });
 });
 
+describe('rate_limiter', () => {
+  const limited = (...limiters: string[]) =>
+    config(limiters.map((text) => `instance_group { rate_limiter { ${text} } }`).join('\n'));
+  const resource = (name: string, count: number, more = '') => `resources { name: "${name}" count: ${count} ${more} }`;
+
+  test('a priority of 0 is 1, as in Triton', () => {
+    expect(limited('priority: 0').deviceWeight).toBe(1);
+    expect(limited('priority: 4').deviceWeight).toBe(0.25);
+    expect(limited('').deviceWeight).toBe(1);
+  });
+
+  test('of several groups the first that says something is asked', () => {
+    const { resources, deviceWeight } = limited('', resource('a', 2), `priority: 2 ${resource('a', 2)}`, 'priority: 2');
+    expect(resources).toEqual([{ name: 'a', count: 2, global: false }]);
+    expect(deviceWeight).toBe(0.5);
+  });
+
+  test('the same resources in another order are the same', () => {
+    const [a, b] = [resource('a', 2), resource('b', 1, 'global: true')];
+    const text = `instance_group { rate_limiter { ${a} ${b} } } instance_group { rate_limiter { ${b} ${a} } }`;
+    expect(read(text).warnings).toEqual([]);
+  });
+});
+
 describe('warnings name field, file and line', () => {
   test.each([
     ['\nresponse_cache { enable: true }', "m/config.pbtxt:2:1: 'response_cache' has no effect in Shoal."],
     ['sequence_batching { direct {} }', "m/config.pbtxt:1:1: 'sequence_batching' has no effect in Shoal."],
     [
-      'dynamic_batching { preserve_ordering: true }',
-      "m/config.pbtxt:1:20: 'dynamic_batching.preserve_ordering' has no effect in Shoal.",
+      'optimization { eager_batching: true }',
+      "m/config.pbtxt:1:16: 'optimization.eager_batching' has no effect in Shoal.",
+    ],
+    [
+      'max_batch_size: 0 dynamic_batching { max_queue_delay_microseconds: 5 priority_levels: 1 default_priority_level: 1 }',
+      "m/config.pbtxt:1:38: 'dynamic_batching.max_queue_delay_microseconds' has no effect because max_batch_size is 0.",
+    ],
+    [
+      'dynamic_batching { default_priority_level: 1 }',
+      "m/config.pbtxt:1:20: 'dynamic_batching.default_priority_level' has no effect because priority_levels is 0.",
+    ],
+    [
+      'dynamic_batching { priority_queue_policy { key: 1 value { } } }',
+      "m/config.pbtxt:1:20: 'dynamic_batching.priority_queue_policy' has no effect because priority_levels is 0.",
+    ],
+    [
+      'parameters { key: "priority_mode" value { string_value: "strict" } }',
+      "m/config.pbtxt:1:43: the parameter 'priority_mode' has no effect without dynamic_batching.priority_levels.",
+    ],
+    [
+      'max_batch_size: 0 parameters { key: "fixed_batch_sizes" value { string_value: "8" } }',
+      "m/config.pbtxt:1:65: the parameter 'fixed_batch_sizes' has no effect because max_batch_size is 0.",
+    ],
+    [
+      `max_batch_size: 0 ${sequences('8', 'x:1=0')}`,
+      "m/config.pbtxt:1:64: the parameter 'sequence_buckets' has no effect because max_batch_size is 0.",
+    ],
+    [
+      'instance_group { rate_limiter { resources { name: "r" } } }',
+      "m/config.pbtxt:1:45: the resource 'r' has no effect because its count is 0.",
+    ],
+    [
+      'instance_group [ { rate_limiter { priority: 2 } }, { rate_limiter { priority: 3 } } ]',
+      "m/config.pbtxt:1:54: 'instance_group.rate_limiter' differs from that of an earlier group, which holds for all of them.",
     ],
     [
       'input { name: "x" optional: true }',
@@ -217,6 +322,91 @@ describe('errors say what was expected and what was there', () => {
     [
       'parameters { key: "execution_provider" value { string_value: "CUDA" } }',
       `1:48: the parameter 'execution_provider' must be one of cpu, webgpu, cuda, tensorrt, got "CUDA".`,
+    ],
+    [
+      'dynamic_batching { priority_levels: 2 }',
+      "1:20: 'dynamic_batching.default_priority_level' must be from 1 to priority_levels, which is 2, got none.",
+    ],
+    [
+      'dynamic_batching { priority_levels: 2 default_priority_level: 3 }',
+      "1:39: 'dynamic_batching.default_priority_level' must be from 1 to priority_levels, which is 2, got 3.",
+    ],
+    [
+      'dynamic_batching { priority_levels: 1001 default_priority_level: 1 }',
+      "1:37: 'dynamic_batching.priority_levels' must be at most 1000, got 1001.",
+    ],
+    [
+      'dynamic_batching { priority_levels: 2 default_priority_level: 1 priority_queue_policy { key: 3 value { } } }',
+      "1:89: 'dynamic_batching.priority_queue_policy' must be for a level from 1 to 2, got 3.",
+    ],
+    [
+      'dynamic_batching { priority_queue_policy [ { key: 1 value { } }, { key: 1 value { } } ] }',
+      "1:68: 'dynamic_batching.priority_queue_policy' has the key 1 twice.",
+    ],
+    [
+      'dynamic_batching { preserve_ordering: true priority_levels: 2 default_priority_level: 1 }',
+      "1:20: 'dynamic_batching.preserve_ordering' cannot be given with 2 priority_levels: give one or none.",
+    ],
+    [
+      'dynamic_batching { preserve_ordering: true default_queue_policy { timeout_action: DELAY default_timeout_microseconds: 1 } }',
+      "1:20: 'dynamic_batching.preserve_ordering' cannot be given with a queue policy whose timeout_action is DELAY.",
+    ],
+    [
+      'dynamic_batching { default_queue_policy { timeout_action: WAIT } }',
+      "1:59: 'dynamic_batching.default_queue_policy.timeout_action' must be one of REJECT, DELAY, got WAIT.",
+    ],
+    [
+      'dynamic_batching { default_queue_policy { max_queue_size: -1 } }',
+      "1:59: 'dynamic_batching.default_queue_policy.max_queue_size' must be at least 0, got -1.",
+    ],
+    [
+      'instance_group { rate_limiter { resources { count: 1 } } }',
+      "1:43: every 'instance_group.rate_limiter.resources' needs a name.",
+    ],
+    [
+      'instance_group { rate_limiter { resources { name: "r" count: 1 } resources { name: "r" count: 2 } } }',
+      "1:78: 'instance_group.rate_limiter.resources' has the name 'r' twice.",
+    ],
+    [
+      parameter('priority_mode', 'fair'),
+      `1:43: the parameter 'priority_mode' must be one of weighted, strict, got "fair".`,
+    ],
+    [
+      `max_batch_size: 8 ${parameter('fixed_batch_sizes', '8,4')}`,
+      `1:65: the parameter 'fixed_batch_sizes' must be ascending integers with commas between, such as "8,64", got "8,4".`,
+    ],
+    [
+      `max_batch_size: 8 ${parameter('fixed_batch_sizes', '0x4,8')}`,
+      `1:65: the parameter 'fixed_batch_sizes' must be ascending integers with commas between, such as "8,64", got "0x4,8".`,
+    ],
+    [
+      `max_batch_size: 64 ${parameter('fixed_batch_sizes', '4,8')}`,
+      `1:66: the parameter 'fixed_batch_sizes' must end with max_batch_size, which is 64, got "4,8".`,
+    ],
+    [parameter('fixed_batch_sizes', '4,8'), `1:47: the parameter 'fixed_batch_sizes' needs max_batch_size, got "4,8".`],
+    [
+      parameter('sequence_buckets', '8'),
+      `1:46: the parameter 'sequence_buckets' needs the parameter 'sequence_axes' too, got "8".`,
+    ],
+    [
+      parameter('sequence_axes', 'x:1=0'),
+      `1:43: the parameter 'sequence_axes' needs the parameter 'sequence_buckets' too, got "x:1=0".`,
+    ],
+    [
+      parameter('sequence_axes', 'x=0'),
+      `1:43: the parameter 'sequence_axes' must be entries INPUT:AXIS=PAD or OUTPUT:AXIS with commas between, such as "ids:1=0,logits:1", got "x=0".`,
+    ],
+    [
+      parameter('sequence_axes', 'x:0=0'),
+      `1:43: the parameter 'sequence_axes' cannot name axis 0 of 'x', which counts rows, got "x:0=0".`,
+    ],
+    [
+      parameter('sequence_axes', 'x:1=0,x:1'),
+      `1:43: the parameter 'sequence_axes' must name axis 1 of 'x' once, got "x:1=0,x:1".`,
+    ],
+    [
+      parameter('sequence_axes', 'y:1'),
+      `1:43: the parameter 'sequence_axes' must name at least one input with what it is padded with, as in "ids:1=0", got "y:1".`,
     ],
     ['parameters { key: "a" }', `1:14: 'parameters' has no value for "a".`],
     [

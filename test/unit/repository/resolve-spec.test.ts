@@ -205,6 +205,80 @@ describe('the declared signature against the model', () => {
   });
 });
 
+describe('sequence axes against the model', () => {
+  const masked = {
+    inputs: [
+      seen('ids', ['N', 'L'], 'INT64'),
+      seen('mask', ['N', 'L', 2], 'BOOL'),
+      seen('half', ['N', ''], 'FP16'),
+      seen('text', ['N', ''], 'BYTES'),
+    ],
+    outputs: [seen('logits', ['N', 'L', 5]), seen('names', ['N', ''], 'BYTES'), seen('pooled', ['N', 5])],
+  };
+  const buckets = (axes: string, batch = 'max_batch_size: 8'): VersionPlan =>
+    plan(`${batch}
+      parameters { key: "sequence_buckets" value { string_value: "8, 64" } }
+      parameters { key: "sequence_axes" value { string_value: "${axes}" } }`);
+
+  test('are divided into inputs and outputs', () => {
+    const { spec, warnings } = resolveSpec(buckets('ids:1=7, mask:1=0,half:1=-1e4,logits:1'), masked);
+    expect(spec.buckets).toEqual({
+      lengths: [8, 64],
+      inputs: [
+        { tensor: 'ids', axis: 1, padValue: 7 },
+        { tensor: 'mask', axis: 1, padValue: 0 },
+        { tensor: 'half', axis: 1, padValue: -10_000 },
+      ],
+      outputs: [{ tensor: 'logits', axis: 1, padValue: 0 }],
+    });
+    expect(warnings).toEqual([]);
+  });
+
+  test('hold where batching is inferred, and have no effect where it is not', () => {
+    const inferred = { inputs: [seen('ids', ['N', 'L'], 'INT64')], outputs: [seen('y', ['N', 3])] };
+    expect(resolveSpec(buckets('ids:1=0', ''), inferred).spec.buckets?.lengths).toEqual([8, 64]);
+    const single = { ...inferred, outputs: [seen('y', [3])] };
+    const { spec, warnings } = resolveSpec(buckets('ids:1=0', ''), single);
+    expect(spec.buckets).toBeUndefined();
+    expect(warnings).toContain(
+      "model 'm', version 1: the parameter 'sequence_buckets' has no effect, because requests are not batched.",
+    );
+  });
+
+  test('a free axis of the same name that is left out is worth a warning', () => {
+    expect(resolveSpec(buckets('ids:1=0'), masked).warnings).toEqual([
+      "model 'm', version 1: axis 1 of the input 'mask' is called 'L' like a sequence axis, but 'sequence_axes' leaves it out.",
+      "model 'm', version 1: axis 1 of the output 'logits' is called 'L' like a sequence axis, but 'sequence_axes' leaves it out.",
+    ]);
+  });
+
+  test.each([
+    ['idz:1=0', "names 'idz', but the model's tensors are 'ids', 'mask', 'half', 'text', 'logits', 'names', 'pooled'."],
+    ['ids:1=0,mask:1', "must say what the input 'mask' is padded with, as in 'mask:1=0'."],
+    ['ids:1=0,logits:1=0', "pads 'logits', which is an output: leave the '=' out."],
+    ['ids:2=0', "names axis 2 of the input 'ids', which must be free, but the shape is [-1,-1]."],
+    ['mask:2=0', "names axis 2 of the input 'mask', which must be free, but the shape is [-1,-1,2]."],
+    ['ids:1=0,pooled:1', "names axis 1 of the output 'pooled', which must be free, but the shape is [-1,5]."],
+    ['text:1=0', "names the input 'text', but strings cannot be padded."],
+    ['ids:1=0,names:1', "names the output 'names', but strings cannot be padded."],
+    ['ids:1=0.5', "pads the input 'ids' with 0.5, which TYPE_INT64 cannot hold."],
+    ['mask:1=2', "pads the input 'mask' with 2, which TYPE_BOOL cannot hold."],
+    ['half:1=65520', "pads the input 'half' with 65520, which TYPE_FP16 cannot hold."],
+  ])('%s', (axes, expected) => {
+    expect(failure(() => resolveSpec(buckets(axes), masked))).toBe(
+      `The parameter 'sequence_axes' of model 'm', version 1 ${expected}`,
+    );
+  });
+
+  test('one input is padded with one value', () => {
+    const square = { inputs: [seen('x', ['N', 'L', 'L'])], outputs: [seen('y', ['N', 3])] };
+    expect(resolveSpec(buckets('x:1=2,x:2=2'), square).spec.buckets?.inputs).toHaveLength(2);
+    expect(failure(() => resolveSpec(buckets('x:1=2,x:2=1'), square))).toContain(
+      "pads the input 'x' with 2 and with 1: give one value.",
+    );
+  });
+});
+
 describe('warm-up samples against the model', () => {
   const warmup = (inputs: string): VersionPlan =>
     plan(`max_batch_size: 4 model_warmup { name: "w" batch_size: 2 ${inputs} }`);

@@ -2,6 +2,7 @@ import { chmod, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os';
 import { dirname, join, relative } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { naturalBatching } from '../../../core/model.js';
 import { scanRepository } from '../../../worker/repository/scan.js';
 
 let root = '';
@@ -42,9 +43,11 @@ describe('what serves', () => {
       maxBatchSize: undefined,
       inputs: [],
       outputs: [],
-      maxQueueDelayUs: 0,
-      preferredRows: [],
+      batching: naturalBatching,
+      buckets: undefined,
       instanceGroups: [{ kind: 'auto', count: 1, gpus: [] }],
+      resources: [],
+      deviceWeight: 1,
       session: {
         intraOpThreads: undefined,
         interOpThreads: undefined,

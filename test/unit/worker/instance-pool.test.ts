@@ -86,12 +86,15 @@ const settle = async (): Promise<void> => {
   for (let i = 0; i < 20; i++) await Promise.resolve();
 };
 
-function setUp(instances: number, options: Partial<PoolOptions> = {}) {
+function setUp(devices: number | readonly string[], options: Partial<PoolOptions> = {}) {
   const clock = new VirtualClock();
   const executors: ScriptedExecutor[] = [];
   const slots: number[] = [];
   const pool: InstancePool = new InstancePool({
-    instances: Array.from({ length: instances }, (_, i) => ({ id: `#${i}`, device: 'cpu' })),
+    instances: (typeof devices === 'number' ? Array<string>(devices).fill('cpu') : devices).map((device, i) => ({
+      id: `#${i}`,
+      device,
+    })),
     launch: async () => {
       const executor = new ScriptedExecutor(clock);
       executors.push(executor);
@@ -108,13 +111,13 @@ function setUp(instances: number, options: Partial<PoolOptions> = {}) {
     ...options,
   });
   const replies = new Map<number, BatchReply>();
-  const submit = (batchId: number, budgetUs = Number.POSITIVE_INFINITY) => {
+  const submit = (batchId: number, budgetUs = Number.POSITIVE_INFINITY, device = '') => {
     let returned = false;
     const batch: Batch = {
       batchId,
       model: 'm',
       version: '1',
-      device: '',
+      device,
       rows: 1,
       inputs: [],
       outputs: [],
@@ -153,6 +156,53 @@ describe('a pool of instances', () => {
     executors[1]?.finish();
     executors[1]?.finish();
     expect(executors.map(({ held }) => held.length)).toEqual([2, 0]);
+  });
+
+  it('runs a batch only on the device it names, and lets it hold up none that may go elsewhere', async () => {
+    const { executors, pool, submit, codeOf } = setUp(['cpu', 'cuda:0', 'cuda:1']);
+    await pool.start();
+    const on = (batchId: number, device: string) => submit(batchId, Number.POSITIVE_INFINITY, device);
+    const held = () => executors.map((executor) => executor.held.length);
+    for (const id of [1, 2, 3]) on(id, 'cuda:1');
+    expect(held()).toEqual([0, 0, 2]);
+    on(4, 'cuda:0');
+    on(5, '');
+    expect(held()).toEqual([1, 1, 2]);
+    executors[2]?.finish();
+    expect(held()).toEqual([1, 1, 2]);
+    for (const executor of executors) while (executor.held.length > 0) executor.finish();
+    expect([1, 2, 3, 4, 5].map(codeOf)).toEqual(Array(5).fill('result'));
+    expect([pool.instancesOn(''), pool.instancesOn('cuda:1'), pool.instancesOn('cuda:7')]).toEqual([3, 1, 0]);
+  });
+
+  it('refuses what names a device it has no instance on, or none that is up', async () => {
+    const { executors, pool, submit, codeOf, replies } = setUp(['cpu', 'cuda:0']);
+    await pool.start();
+    const on = (batchId: number, device: string) => submit(batchId, Number.POSITIVE_INFINITY, device);
+    on(1, 'cuda:7');
+    await settle();
+    expect(replies.get(1)).toMatchObject({
+      failure: {
+        retryable: true,
+        error: {
+          code: 'MODEL_NOT_READY',
+          message: 'There is no instance on the device cuda:7; its devices: cpu, cuda:0.',
+        },
+      },
+    });
+    for (const id of [2, 3, 4]) on(id, 'cuda:0');
+    on(5, 'cpu');
+    executors[1]?.crash();
+    await settle();
+    // The first went down with the executor, the others have nowhere to wait; what may run elsewhere is untouched.
+    expect(codeOf(2)).toBe('EXECUTOR_CRASHED');
+    expect([3, 4].map(codeOf)).toEqual(['MODEL_NOT_READY', 'MODEL_NOT_READY']);
+    expect(executors[0]?.held).toHaveLength(1);
+    on(6, 'cuda:0');
+    await settle();
+    expect(replies.get(6)).toMatchObject({
+      failure: { error: { message: expect.stringContaining('No instance is up on the device cuda:0. Executor') } },
+    });
   });
 
   it('fails a batch whose budget ran out in the queue without running it', async () => {

@@ -54,13 +54,17 @@ describe('devices', () => {
 });
 
 it.each([
-  [0, [], []],
-  [1, [], [1]],
-  [8, [], [8, 4, 2, 1]],
-  [12, [6, 13], [12, 8, 6, 4, 2, 1]],
-])('warm-up sizes of a most of %d with %j preferred are %j', (most, preferred, expected) => {
-  expect(warmUpRowCounts(most, preferred)).toEqual(expected);
-});
+  [0, [], [], []],
+  [1, [], [], [1]],
+  [8, [], [], [8, 4, 2, 1]],
+  [12, [6, 13], [], [12, 8, 6, 4, 2, 1]],
+  [64, [16], [8, 64], [64, 8]],
+])(
+  'warm-up sizes of a most of %d with %j preferred and %j fixed are %j',
+  (most, preferredRows, fixedRows, expected) => {
+    expect(warmUpRowCounts(most, { preferredRows, fixedRows })).toEqual(expected);
+  },
+);
 
 it('no more work runs at a time than there are turns, in the order it came, failures included', async () => {
   const inTurn = takeTurns(2);
