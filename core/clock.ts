@@ -1,3 +1,5 @@
+import { type HeapItem, IndexedHeap } from './indexed-heap.js';
+
 /**
  * The only source of time. Decisions take `nowMs` as an argument; shells ask a `Clock`.
  * Instants are monotonic milliseconds (fractional); they mean nothing outside this process.
@@ -26,25 +28,19 @@ export interface Timers {
   after(delayMs: number, fire: () => void): CancelTimer;
 }
 
-interface VirtualTimer {
+interface VirtualTimer extends HeapItem {
   readonly atMs: number;
   readonly sequence: number;
   readonly fire: () => void;
-  /** Where it lies in the heap; -1: fired or cancelled. */
-  heapIndex: number;
 }
 
-const isBefore = (a: VirtualTimer, b: VirtualTimer): boolean =>
-  a.atMs < b.atMs || (a.atMs === b.atMs && a.sequence < b.sequence);
-
-/**
- * Time that moves only when told to: for tests and the simulator. Timers lie in a binary heap and know their place
- * in it, so that setting, firing and cancelling one of n costs O(log n).
- */
+/** Time that moves only when told to: for tests and the simulator. */
 export class VirtualClock implements Clock, Timers {
   #nowMs = 0;
   #sequence = 0;
-  readonly #heap: VirtualTimer[] = [];
+  readonly #timers = new IndexedHeap<VirtualTimer>(
+    (a, b) => a.atMs < b.atMs || (a.atMs === b.atMs && a.sequence < b.sequence),
+  );
   #deferred: (() => void)[] = [];
 
   nowMs(): number {
@@ -53,20 +49,19 @@ export class VirtualClock implements Clock, Timers {
 
   /** Timers that were set and neither fired nor cancelled. */
   get pendingTimers(): number {
-    return this.#heap.length;
+    return this.#timers.size;
   }
 
   /** The instant of the next timer; Infinity when there is none. */
   get nextMs(): number {
-    return this.#heap[0]?.atMs ?? Number.POSITIVE_INFINITY;
+    return this.#timers.first?.atMs ?? Number.POSITIVE_INFINITY;
   }
 
   after(delayMs: number, fire: () => void): CancelTimer {
     const atMs = this.#nowMs + Math.max(0, delayMs);
     const timer: VirtualTimer = { atMs, sequence: this.#sequence++, fire, heapIndex: -1 };
-    this.#heap.push(timer);
-    this.#up(this.#heap.length - 1, timer);
-    return () => this.#remove(timer);
+    this.#timers.add(timer);
+    return () => this.#timers.remove(timer);
   }
 
   /** What `setImmediate` is in real time: runs once, at this very instant, when the event under way has ended. */
@@ -77,9 +72,9 @@ export class VirtualClock implements Clock, Timers {
   /** Moves to the next timer, fires it, and runs what was deferred. False when there is no timer. */
   step(): boolean {
     this.#runDeferred();
-    const next = this.#heap[0];
+    const next = this.#timers.first;
     if (next === undefined) return false;
-    this.#remove(next);
+    this.#timers.remove(next);
     this.#nowMs = Math.max(this.#nowMs, next.atMs);
     next.fire();
     this.#runDeferred();
@@ -104,50 +99,5 @@ export class VirtualClock implements Clock, Timers {
       this.#deferred = [];
       for (const run of turn) run();
     }
-  }
-
-  #remove(timer: VirtualTimer): void {
-    const index = timer.heapIndex;
-    if (index < 0) return;
-    timer.heapIndex = -1;
-    const last = this.#heap.pop();
-    if (last === undefined || last === timer) return;
-    this.#up(index, last);
-    this.#down(last.heapIndex, last);
-  }
-
-  #up(from: number, timer: VirtualTimer): void {
-    let index = from;
-    while (index > 0) {
-      const above = (index - 1) >> 1;
-      const parent = this.#heap[above] as VirtualTimer;
-      if (isBefore(parent, timer)) break;
-      this.#place(index, parent);
-      index = above;
-    }
-    this.#place(index, timer);
-  }
-
-  #down(from: number, timer: VirtualTimer): void {
-    let index = from;
-    for (;;) {
-      let below = 2 * index + 1;
-      let child = this.#heap[below];
-      if (child === undefined) break;
-      const right = this.#heap[below + 1];
-      if (right !== undefined && isBefore(right, child)) {
-        below++;
-        child = right;
-      }
-      if (!isBefore(child, timer)) break;
-      this.#place(index, child);
-      index = below;
-    }
-    this.#place(index, timer);
-  }
-
-  #place(index: number, timer: VirtualTimer): void {
-    this.#heap[index] = timer;
-    timer.heapIndex = index;
   }
 }

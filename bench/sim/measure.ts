@@ -1,6 +1,7 @@
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { Coordinator } from '../../coordinator/coordinator.js';
+import { plainScheduling } from '../../coordinator/scheduling/scheduler.js';
 import { systemClock, VirtualClock } from '../../core/clock.js';
 import type { WorkerEndpoint } from '../../core/link.js';
 import type { VersionStatus } from '../../core/model.js';
@@ -80,11 +81,12 @@ export function idleModelBytes(count: number): { readonly sentBytes: number; rea
       failed: () => undefined,
       dispatched: () => undefined,
       retried: () => undefined,
+      executedLate: () => undefined,
     },
     dial: () => {
       throw new Error('invariant broken: nobody announces itself here');
     },
-    ...{ maxQueueRows: 4096, maxAttempts: 2, replicaGraceMs: 5000, workerTtlMs: 10_000 },
+    ...{ maxQueueRows: 4096, maxAttempts: 2, replicaGraceMs: 5000, workerTtlMs: 10_000, scheduling: plainScheduling },
   });
   const emptyBytes = heapBytes();
   const versions: readonly VersionStatus[] = Array.from({ length: count }, (_, index) => ({

@@ -1,4 +1,5 @@
 import { Coordinator } from '../../coordinator/coordinator.js';
+import { plainScheduling } from '../../coordinator/scheduling/scheduler.js';
 import type { ServingObserver } from '../../coordinator/serving.js';
 import { VirtualClock } from '../../core/clock.js';
 import { type InferOutcome, noParameters } from '../../core/inference.js';
@@ -185,6 +186,7 @@ class Simulation {
       failed: () => undefined,
       dispatched: (_model, _version, rows, _requests, reason) => this.#tally.dispatched(rows, reason),
       retried: () => this.#tally.retried(),
+      executedLate: (_model, _version, rows) => this.#tally.executedLate(rows),
     };
     return new Coordinator({
       clock,
@@ -199,6 +201,7 @@ class Simulation {
       maxAttempts: this.#plan.maxAttempts,
       replicaGraceMs: 5000,
       workerTtlMs: 10_000,
+      scheduling: plainScheduling,
     });
   }
 
@@ -275,8 +278,15 @@ class Simulation {
   }
 
   #step(): boolean {
+    if (this.#referee.violation !== undefined) return false;
     this.#events++;
-    return this.#clock.step() && this.#progress.happens() && this.#referee.violation === undefined;
+    try {
+      return this.#clock.step() && this.#progress.happens();
+    } catch (thrown) {
+      const what = thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown);
+      this.#referee.blame('no-exceptions', `An event ended with an exception: ${what}`);
+      return false;
+    }
   }
 
   #runUntil(endMs: number): void {
@@ -292,7 +302,6 @@ class Simulation {
   }
 }
 
-/** @throws what the coordinator throws where it must not: that is a finding as well. */
 export const simulate = (plan: SimPlan, options: SimOptions = {}): SimResult => new Simulation(plan, options).run();
 
 /** What may wait for a model: what was let in, and what lost workers gave back. */

@@ -27,7 +27,7 @@ export function summaryText(result: SimResult): string {
       `p50 ${msText(latency.p50)}, p90 ${msText(latency.p90)}, p99 ${msText(latency.p99)}, p99.9 ${msText(latency.p999)}, max ${msText(latency.max)} ms`,
     ],
     ['batches', `${countText(tally.batches)} of ${tally.meanBatchRows.toFixed(2)} rows on the average (${reasons})`],
-    ['retried', countText(tally.retries)],
+    ['retried', `${countText(tally.retries)} batches; ${countText(tally.lateRows)} rows began after their deadline`],
     ['longest queue', `${countText(longestQueueRows)} rows`],
     ['devices busy', percentText(utilisation)],
     ['events', countText(events)],

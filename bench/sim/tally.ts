@@ -20,6 +20,8 @@ export interface TallySummary {
   /** Why batches were closed, most frequent first. */
   readonly reasons: readonly (readonly [reason: string, count: number])[];
   readonly retries: number;
+  /** Rows whose deadline had passed when their execution began. */
+  readonly lateRows: number;
 }
 
 /** Counts what became of the requests. */
@@ -35,6 +37,7 @@ export class Tally {
   #batches = 0;
   #batchRows = 0;
   #retries = 0;
+  #lateRows = 0;
 
   asked(rows: number): void {
     this.#requests++;
@@ -62,6 +65,10 @@ export class Tally {
     this.#retries++;
   }
 
+  executedLate(rows: number): void {
+    this.#lateRows += rows;
+  }
+
   summary(): TallySummary {
     return {
       requests: this.#requests,
@@ -75,6 +82,7 @@ export class Tally {
       batches: this.#batches,
       reasons: mostFirst(this.#reasons),
       retries: this.#retries,
+      lateRows: this.#lateRows,
     };
   }
 }
