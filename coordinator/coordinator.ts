@@ -210,10 +210,9 @@ export class Coordinator implements InferenceService, AdminView {
     if (deadlineMs === Number.POSITIVE_INFINITY) return;
     const nowMs = this.#options.clock.nowMs();
     const { scheduler } = this.#dispatcher;
-    const predicted = scheduler.predict(entry.key, { caller, level, shapeKey, rows }, nowMs);
+    const predicted = scheduler.predict(entry.key, { caller, level, shapeKey, rows, deadlineMs }, nowMs);
     if (predicted === undefined || predicted.badMs <= deadlineMs) return;
-    const lane = scheduler.lane(entry.key);
-    if (lane !== undefined) lane.tally.refused++;
+    scheduler.lane(entry.key)?.refused(nowMs);
     const needMs = Math.ceil(predicted.badMs - nowMs);
     const leftMs = Math.floor(deadlineMs - nowMs);
     throw new ShoalError(

@@ -11,6 +11,7 @@ import { adminGrpcService } from './admin/admin-service.js';
 import { Coordinator } from './coordinator.js';
 import { GrpcFront } from './front/grpc-front.js';
 import { HttpFront } from './front/http-front.js';
+import { FleetStatistics } from './front/model-statistics.js';
 import type { AdminView } from './serving.js';
 
 export interface CoordinatorSettings {
@@ -72,7 +73,8 @@ export async function startCoordinator(settings: CoordinatorSettings): Promise<R
     announced: (workerId: string, address: string) => coordinator.fleet.announced(workerId, address),
     left: (workerId: string) => coordinator.fleet.remove(workerId, 'it left'),
   };
-  const door = { host, service: coordinator, softwareVersion, maxMessageBytes, observer: metrics };
+  const statistics = new FleetStatistics(coordinator, metrics);
+  const door = { host, service: coordinator, statistics, softwareVersion, maxMessageBytes, observer: metrics };
   const grpc = new GrpcFront({
     ...door,
     port: settings.grpcPort,

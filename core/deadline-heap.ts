@@ -18,6 +18,11 @@ export class DeadlineHeap<T extends Expiring> {
     return this.#heap.first;
   }
 
+  /** All entries, in no particular order. */
+  items(): T[] {
+    return this.#heap.items();
+  }
+
   /** The earliest deadline, or Infinity when empty. */
   get earliestMs(): number {
     return this.#heap.first?.expiresMs ?? Number.POSITIVE_INFINITY;

@@ -29,7 +29,8 @@ const isTimeToLook = (sequence: number): boolean =>
  * same observations in the same order give the same profile.
  *
  * Batch sizes are gathered in knots, one for each up to 8 rows and then about 1.25 apart. A knot remembers its last
- * nine executions and goes by their median, so that a stall changes nothing and a lasting shift is followed after five.
+ * nine executions and goes by their median, so that a stall changes nothing and a lasting shift is followed after five;
+ * a new one begins with what the others let expect, so that its first execution needs a second one to be believed.
  * Between knots ℓ is linear; the medians are made non-decreasing by isotonic regression, weighted by how many
  * executions are behind each (pool-adjacent-violators; Ayer et al. 1955, see `makeMonotone`).
  *
@@ -60,7 +61,10 @@ export class LatencyProfile {
     const index = knotIndex(rows);
     let knot = this.#knots[index];
     if (knot === undefined) {
+      const expectedMs = this.typicalMs(rows);
       knot = new ProfileKnot();
+      // Else a size that stalls when it is tried for the first time would raise all larger ones with it.
+      if (expectedMs > 0) knot.expect(rows, expectedMs);
       this.#knots[index] = knot;
     }
     if (rows > this.#knownRows) this.#knownRows = rows;

@@ -7,6 +7,7 @@ export interface Newcomer {
   readonly level: number;
   readonly shapeKey: string;
   readonly rows: number;
+  readonly deadlineMs: number;
 }
 
 /** Instants of the monotonic clock, milliseconds. */
@@ -33,9 +34,11 @@ export function predictAnswer(lane: Lane, newcomer: Newcomer, nowMs: number): Pr
   const own = lane.queues.has(newcomer.shapeKey) ? 1 : 0;
   const wholeBatches = Math.floor(ahead / most) + (lane.queues.size - own) / 2;
   const waitMs = freeMs + (wholeBatches * wholeMs) / lane.slots;
-  // Those who come after it, until it leaves, ride with it.
-  const riders = (ahead % most) + newcomer.rows + Math.floor(lane.rowsPerMs * waitMs);
-  const rows = Math.min(most, riders);
+  // Those who come after it, until it leaves, ride with it: as many as leave time for an execution like it to wait for.
+  const before = (ahead % most) + newcomer.rows;
+  const riders = Math.floor(lane.rowsPerMs * waitMs);
+  const bearable = lane.rowsWithin(capacity, newcomer.shapeKey, (newcomer.deadlineMs - nowMs) / 2);
+  const rows = Math.min(most, Math.max(before, Math.min(before + riders, bearable)));
   const atMs = nowMs + waitMs + lane.returnMs;
   return {
     usualMs: atMs + lane.expectMs(capacity, newcomer.shapeKey, rows),

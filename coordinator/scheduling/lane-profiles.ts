@@ -39,6 +39,8 @@ export class LaneProfiles {
     if (own === undefined) {
       if (this.#shapes.size >= mostShapes) return;
       own = new LatencyProfile();
+      // Until it knows better, so that a stall at its first execution is not all it knows.
+      own.seed(this.ofClass(deviceClass).points());
       this.#shapes.set(key, own);
     }
     own.observe(rows, ms);

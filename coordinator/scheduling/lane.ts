@@ -22,6 +22,8 @@ const staleMs = 200;
 const staleExecutions = 10;
 /** Of the busy workers so many are looked at, those that will be free first. */
 const lookedAt = 4;
+/** So long after a refusal there still is more work than time. */
+const pressedMs = 100;
 /** Timers are late by up to this much. */
 const timerMs = 1;
 
@@ -58,6 +60,7 @@ export class Lane implements HeapItem, Prospects {
   #linkMs = 0;
   #fixedMs = 0;
   #lastLearnedMs = Number.NEGATIVE_INFINITY;
+  #lastRefusedMs = Number.NEGATIVE_INFINITY;
 
   /** `doorMs`: what of a caller's time passes outside our doors. */
   constructor(key: string, rule: LaneRule, doorMs: () => number) {
@@ -106,12 +109,26 @@ export class Lane implements HeapItem, Prospects {
 
   /** Usual time of one execution there, milliseconds; 0 while unknown. */
   expectMs({ deviceClass, speed }: LaneCapacity, shapeKey: string, rows: number): number {
-    return this.profiles.of(deviceClass, shapeKey).typicalMs(executedRows(this.#rule.batching, rows)) * speed;
+    const profile = this.profiles.of(deviceClass, shapeKey);
+    return profile.typicalMs(known(profile, executedRows(this.#rule.batching, rows))) * speed;
   }
 
   /** A bad case of it, rather than the usual one. */
   cautiousMs({ deviceClass, speed }: LaneCapacity, shapeKey: string, rows: number): number {
-    return this.profiles.of(deviceClass, shapeKey).highMs(executedRows(this.#rule.batching, rows)) * speed;
+    const profile = this.profiles.of(deviceClass, shapeKey);
+    return profile.highMs(known(profile, executedRows(this.#rule.batching, rows))) * speed;
+  }
+
+  /** The most rows of a batch that usually takes no longer than `ms` there; at least 1. */
+  rowsWithin(capacity: LaneCapacity, shapeKey: string, ms: number): number {
+    let low = 1;
+    let high = Math.max(1, this.#rule.maxRows) + 1;
+    while (high - low > 1) {
+      const middle = (low + high) >> 1;
+      if (this.expectMs(capacity, shapeKey, middle) <= ms) low = middle;
+      else high = middle;
+    }
+    return low;
   }
 
   /** Who would probably take the next batch. */
@@ -175,6 +192,17 @@ export class Lane implements HeapItem, Prospects {
     return nowMs - this.#lastLearnedMs > limitMs;
   }
 
+  /** A request was turned away because its deadline could not be met. */
+  refused(nowMs: number): void {
+    this.tally.refused++;
+    this.#lastRefusedMs = nowMs;
+  }
+
+  /** More is asked of this version than it can do: some were turned away just now. */
+  isPressed(nowMs: number): boolean {
+    return nowMs - this.#lastRefusedMs < pressedMs;
+  }
+
   answerMs(shapeKey: string, rows: number): number {
     const capacity = this.likely;
     if (capacity === undefined) return 0;
@@ -206,3 +234,9 @@ export class Lane implements HeapItem, Prospects {
     return Math.min(leastMs, Math.max(0, halvesMs - profile.typicalMs(rows) * capacity.speed)) + this.#linkMs;
   }
 }
+
+/**
+ * More rows than were ever executed are thought to take as long as the most that were, until they have been tried: a
+ * line drawn on from two small noisy measurements could forbid for ever what was never measured.
+ */
+const known = (profile: LatencyProfile, rows: number): number => Math.min(rows, profile.knownRows);

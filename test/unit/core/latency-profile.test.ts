@@ -115,6 +115,18 @@ describe('latency profile', () => {
     expect(profile.typicalMs(8)).toBeCloseTo(line(8), 9);
   });
 
+  it('needs two executions to believe that a new size is slower than expected, and one that it is faster', () => {
+    const profile = learned([1, 8], line);
+    profile.observe(32, 100 * line(32));
+    expect(profile.typicalMs(32)).toBeCloseTo(line(32), 9);
+    expect(profile.typicalMs(8)).toBeCloseTo(line(8), 9);
+    profile.observe(32, 3 * line(32));
+    expect(profile.typicalMs(32)).toBeCloseTo(3 * line(32), 9);
+    expect(profile.typicalMs(128)).toBeGreaterThan(10 * line(32));
+    profile.observe(128, 3.5 * line(32));
+    expect(profile.typicalMs(128)).toBeCloseTo(3.5 * line(32), 9);
+  });
+
   it('does not believe a cold first run once there is a second', () => {
     const profile = new LatencyProfile();
     profile.observe(4, 900);
