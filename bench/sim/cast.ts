@@ -1,4 +1,4 @@
-import type { BatchingRule } from '../../core/model.js';
+import type { ModelSpec } from '../../core/model.js';
 import type { Random } from '../../core/random.js';
 import { linearProfile } from './profile.js';
 import { type SimModel, simSpec } from './rows.js';
@@ -6,10 +6,14 @@ import { type Sampler, uniform, weighted, wholeBetween } from './samplers.js';
 import type { SimWorkerPlan } from './sim-worker.js';
 
 /** The models and workers of a scenario, drawn at random: not too alike, for what suits only one shall not pass. */
-export function drawModels(count: number, random: Random, batching: Partial<BatchingRule> = {}): readonly SimModel[] {
+export function drawModels(
+  count: number,
+  random: Random,
+  specOf: (model: string, maxRows: number) => ModelSpec = (model, maxRows) => simSpec(model, maxRows),
+): readonly SimModel[] {
   return Array.from({ length: count }, (_, index) => ({
     index,
-    spec: simSpec(`m${index}`, 2 ** wholeBetween(2, 6)(random), batching),
+    spec: specOf(`m${index}`, 2 ** wholeBetween(2, 6)(random)),
     profile: linearProfile(uniform(2, 10)(random), uniform(0.05, 1)(random)),
     noise: 0.1,
   }));
@@ -30,7 +34,8 @@ export function drawWorkers(
   });
   return held.map((mine, index) => ({
     workerId: `w${index}`,
-    devices: [{ name: 'cpu', lanes: 1 + random.int(2) }],
+    devices:
+      random.next() < 0.7 ? [drawDevice('cpu', random)] : [drawDevice('cuda:0', random), drawDevice('cuda:1', random)],
     holds: mine.map((model) => ({ model, instances: 1 + random.int(2) })),
     pipelineDepth: random.int(3),
     latency: { baseMs: uniform(0.02, 0.3)(random), jitterMs: uniform(0, 0.2)(random) },
@@ -38,6 +43,8 @@ export function drawWorkers(
     tellsProfiles: random.next() < 0.5,
   }));
 }
+
+const drawDevice = (name: string, random: Random) => ({ name, lanes: 1 + random.int(2) });
 
 /** Rows a second that the workers can do in all, in full batches, when the k-th model has the k-th share of the rows. */
 export function capacityRowsPerS(

@@ -20,7 +20,6 @@ interface Typed {
   readonly models?: string;
   readonly seconds?: string;
   readonly trace?: string;
-  readonly fairness?: boolean;
   readonly measure?: boolean;
   readonly requests: string;
 }
@@ -39,7 +38,7 @@ Examples:
   npm run sim
   npm run sim -- --scenario faults --seed 7 --trace faults.txt
   npm run sim -- --scenario scale --seconds 5
-  npm run sim -- --scenario fair --fairness
+  npm run sim -- --scenario fair --workers 4 --seconds 60
   npm run sim -- --scenario scale --measure`;
 
 /** Lines of a trace are gathered before they are written. */
@@ -63,9 +62,8 @@ function run(scenario: Scenario, typed: Typed): void {
   const traceLine = (line: string): void => {
     if (lines.push(line) >= bufferedLines) flush();
   };
-  const plan = { ...scenario.plan(seed, size), fairness: typed.fairness ? scenario.fairness : undefined };
   const startedMs = systemClock.nowMs();
-  const result = simulate(plan, file === undefined ? {} : { traceLine });
+  const result = simulate(scenario.plan(seed, size), file === undefined ? {} : { traceLine });
   const tookMs = systemClock.nowMs() - startedMs;
   flush();
   if (file !== undefined) closeSync(file);
@@ -83,7 +81,6 @@ const program = new Command('npm run sim --')
   .option('--models <n>', 'how many models')
   .option('--seconds <n>', 'virtual seconds of load')
   .option('--trace <file>', 'write everything that happens to a file, a line each')
-  .option('--fairness', 'also check that equal callers get equal shares (scenario fair)')
   .option('--measure', 'what scheduling costs: CPU a request at 4 and at 1,000 workers and models, bytes an idle model')
   .option('--requests <n>', 'requests of each run of --measure', '100000')
   .addHelpText('after', notes);

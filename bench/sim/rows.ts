@@ -19,7 +19,12 @@ export const leastWidth = 2;
 const answerWidth = 3;
 
 /** UINT32 [-1, -1] → UINT32 [-1, 3]: each row goes in as (request, row, 0 …) and comes out as (request, row, model). */
-export function simSpec(model: string, maxBatchSize: number, batching: Partial<BatchingRule> = {}): ModelSpec {
+export function simSpec(
+  model: string,
+  maxBatchSize: number,
+  batching: Partial<BatchingRule> = {},
+  more: Partial<ModelSpec> = {},
+): ModelSpec {
   return {
     model,
     version: '1',
@@ -32,6 +37,7 @@ export function simSpec(model: string, maxBatchSize: number, batching: Partial<B
     resources: [],
     deviceWeight: 1,
     labels: {},
+    ...more,
   };
 }
 

@@ -1,5 +1,6 @@
+import { type BatchingRule, type ModelSpec, openQueue } from '../../core/model.js';
+import type { Random } from '../../core/random.js';
 import { callers, capacityRowsPerS, drawModels, drawWorkers, evenShares, pickModel } from './cast.js';
-import type { FairnessBound } from './checks/fairness.js';
 import { drawFaults } from './faults.js';
 import type { LoadPlan } from './load.js';
 import { linearProfile } from './profile.js';
@@ -19,8 +20,6 @@ export interface Scenario {
   /** What it is for, in a line. */
   readonly about: string;
   readonly defaults: ScenarioSize;
-  /** What the callers of its plan may expect of each other; looked at only where a run asks for it. */
-  readonly fairness?: FairnessBound;
   /** All chance in it comes from the seed. */
   readonly plan: (seed: number, size: ScenarioSize) => SimPlan;
 }
@@ -65,19 +64,36 @@ const overload: Scenario = {
   },
 };
 
+/** Whatever a config may ask of the scheduler, in some combination. */
+function drawSpec(model: string, maxRows: number, random: Random): ModelSpec {
+  const isOneIn = (count: number): boolean => random.int(count) === 0;
+  const batching: Partial<BatchingRule> = {
+    maxQueueDelayUs: random.int(3) * 1000,
+    preferredRows: isOneIn(4) ? [maxRows / 2] : [],
+    preserveOrdering: isOneIn(4),
+    priorityLevels: 3,
+    defaultPriorityLevel: 2,
+    priorityMode: isOneIn(2) ? 'strict' : 'weighted',
+    queuePolicy: {
+      ...openQueue,
+      ...(isOneIn(4) ? { timeoutUs: 200_000, timeoutAction: isOneIn(2) ? 'delay' : 'reject' } : {}),
+      ...(isOneIn(4) ? { maxRequests: 100 } : {}),
+    },
+    fixedRows: isOneIn(4) ? [1, 2, maxRows / 2, maxRows] : [],
+  };
+  // Two of the three widths have a length to be padded to; the third is batched by itself.
+  const buckets = { lengths: [leastWidth + 2], inputs: [{ tensor: 'x', axis: 1, padValue: 0 }], outputs: [] };
+  const resources = isOneIn(4) ? [{ name: 'R', count: 1, global: false }] : [];
+  return simSpec(model, maxRows, batching, { buckets: isOneIn(3) ? buckets : undefined, resources });
+}
+
 const mixed: Scenario = {
   about:
     'three shapes, three priorities, one row to more than a batch, deadlines for some, cancellations, bursts, a death',
   defaults: { workers: 6, models: 4, seconds: 20 },
   plan(seed, size) {
     const random = streamOf(seed, 2);
-    const batching = {
-      maxQueueDelayUs: random.int(3) * 1000,
-      priorityLevels: 3,
-      defaultPriorityLevel: 2,
-      priorityMode: random.next() < 0.5 ? ('strict' as const) : ('weighted' as const),
-    };
-    const models = drawModels(size.models, random, batching);
+    const models = drawModels(size.models, random, (model, maxRows) => drawSpec(model, maxRows, random));
     const workers = drawWorkers(size.workers, models, () => 3, random);
     const mix = {
       model: pickModel(models, zipf(size.models, 0.8)),
@@ -163,10 +179,15 @@ const equalCallers = ['flood', 'steady-1', 'steady-2', 'steady-3'];
 const fair: Scenario = {
   about: 'equal callers of one model who all want more than they can get, one of them ten times as much',
   defaults: { workers: 2, models: 1, seconds: 10 },
-  fairness: { callers: equalCallers, maxRatio: 1.5 },
   plan(seed, size) {
     const random = streamOf(seed, 2);
-    const models = drawModels(size.models, random);
+    // Slow ones: what matters is who gets how much of little.
+    const models = Array.from({ length: size.models }, (_, index) => ({
+      index,
+      spec: simSpec(`m${index}`, 2 ** wholeBetween(2, 5)(random)),
+      profile: linearProfile(uniform(5, 15)(random), uniform(1, 4)(random)),
+      noise: 0.1,
+    }));
     const workers = drawWorkers(size.workers, models, () => size.workers, random);
     const model = pickModel(models, wholeBetween(0, size.models - 1));
     const capacity = capacityRowsPerS(workers, models, evenShares(size.models));
@@ -175,7 +196,8 @@ const fair: Scenario = {
       const ratePerS = capacity * (name === 'flood' ? 5 : 0.5);
       return { kind: 'open', ratePerS, mix: { model, caller: always(name), allowedMs: always(200) } };
     });
-    return { ...common, scenario: 'fair', seed, models, workers, loads, durationMs: size.seconds * 1000 };
+    const fairness = { callers: equalCallers, maxRatio: 2 };
+    return { ...common, scenario: 'fair', seed, models, workers, loads, fairness, durationMs: size.seconds * 1000 };
   },
 };
 

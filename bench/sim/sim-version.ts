@@ -1,6 +1,6 @@
 import type { Clock } from '../../core/clock.js';
 import type { Batch, BatchFailure, BatchResult } from '../../core/link.js';
-import type { ProfilePoint, VersionStatus } from '../../core/model.js';
+import { deviceClass, type ProfilePoint, type VersionStatus } from '../../core/model.js';
 import type { Random } from '../../core/random.js';
 import type { SimDevice } from './device.js';
 import { profilePoints } from './profile.js';
@@ -57,7 +57,8 @@ export class SimVersion {
       restarts: 0,
     }));
     const points = profilePoints(model.profile, Math.max(1, model.spec.maxBatchSize));
-    this.#profiles = options.tellsProfile ? { cpu: points } : {};
+    const classes = options.tellsProfile ? devices.map(({ name }) => [deviceClass(name), points] as const) : [];
+    this.#profiles = Object.fromEntries(classes);
   }
 
   get instanceCount(): number {

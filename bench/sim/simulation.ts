@@ -54,7 +54,8 @@ export interface SimResult {
 const settleMs = 300_000;
 /** After a shutdown, everything that was ever set must have fired within this. */
 const aftermathMs = 120_000;
-const looks = 200;
+/** How often queues are looked at during the load: seldom where there are many, for a look goes through all of them. */
+const looksAt = (models: number): number => Math.max(20, Math.min(200, Math.ceil(2000 / models)));
 
 const silent = createLogger({ level: 'silent', destination: { write: () => undefined } });
 
@@ -136,6 +137,7 @@ class Simulation {
         inflict(fault, worker);
       });
     }
+    const looks = looksAt(plan.models.length);
     for (let look = 1; look <= looks; look++) {
       this.#runUntil(joinMs + (durationMs * look) / looks);
       this.#queues.looked(this.#coordinator.versions());

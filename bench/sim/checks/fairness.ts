@@ -7,6 +7,9 @@ export interface FairnessBound {
   readonly maxRatio: number;
 }
 
+/** Arrivals are random: counts may lie so far beside what they would be on the average. */
+const slack = (count: number): number => 3 * Math.sqrt(count);
+
 /** Counts what equal callers get over a run. */
 export class FairnessCheck {
   readonly #blame: Blame;
@@ -33,7 +36,7 @@ export class FairnessCheck {
     const sorted = [...this.#rows].sort((a, b) => a[1] - b[1]);
     const [poorest, least] = sorted[0] ?? ['', 0];
     const [richest, most] = sorted.at(-1) ?? ['', 0];
-    if (most <= least * this.#bound.maxRatio) return;
+    if (most - slack(most) <= (least + slack(least)) * this.#bound.maxRatio) return;
     this.#blame(
       'fairness',
       `Of callers with equal claims ${richest} got ${most} rows and ${poorest} ${least}; at most ${this.#bound.maxRatio} times as many are fair.`,

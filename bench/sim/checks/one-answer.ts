@@ -16,6 +16,8 @@ const mendable: ReadonlySet<ErrorCode> = new Set(['WORKER_LOST', 'EXECUTOR_CRASH
 export class OneAnswerCheck {
   readonly #blame: Blame;
   readonly #maxAttempts: number;
+  /** Of models whose answers must leave in the order of the requests: the last that was answered. */
+  readonly #lastInOrder = new Map<string, number>();
   readonly #open = new Map<number, SimRequest>();
 
   constructor(blame: Blame, maxAttempts: number) {
@@ -49,12 +51,20 @@ export class OneAnswerCheck {
       this.#checkTries(request, outcome.error.code, nowMs);
       return;
     }
+    this.#checkOrder(request);
     const [output] = outcome.response.outputs;
     const expected = { id, rows: request.rows, modelIndex: model.index };
     const wrong = output === undefined ? 'it has no output' : wrongRow(output.parts, expected);
     if (wrong !== undefined) this.#blame(rule, `Request ${id} got an answer that is not its own: ${wrong}.`);
     else if (output?.shape[0] !== request.rows)
       this.#blame(rule, `Request ${id} has ${request.rows} rows, its answer says it has ${output?.shape[0]}.`);
+  }
+
+  #checkOrder({ id, model: { spec } }: SimRequest): void {
+    if (!spec.batching.preserveOrdering) return;
+    const last = this.#lastInOrder.get(spec.model) ?? 0;
+    if (id < last) this.#blame('in-order', `Request ${id} of ${spec.model} was answered after request ${last}.`);
+    this.#lastInOrder.set(spec.model, Math.max(id, last));
   }
 
   #checkTries({ id, timesSent, rows, model, deadlineMs }: SimRequest, code: ErrorCode, nowMs: number): void {
