@@ -36,7 +36,9 @@ const isTimeToLook = (sequence: number): boolean =>
  *
  * A knot that is not observed any more moves with those that are: it is multiplied by the median of what the observed
  * ones take now over what they took when this one was last observed. A neighbour that takes half the device thus shows
- * in sizes that have not been tried since. The same holds for what was seeded by a faster or slower machine.
+ * in sizes that have not been tried since. The same holds for what was seeded by a faster or slower machine. And it is
+ * never thought to take longer than smaller batches that are observed would take one after the other: whoever avoids a
+ * size for what it once took would otherwise never learn that it takes less.
  */
 export class LatencyProfile {
   readonly #knots: (ProfileKnot | undefined)[] = [];
@@ -69,7 +71,8 @@ export class LatencyProfile {
     }
     if (rows > this.#knownRows) this.#knownRows = rows;
     this.#sequence++;
-    if (knot.observe(rows, ms, this.#sequence)) this.#isStale = true;
+    const wasSeen = knot.lastSeen > this.#sequence - epoch;
+    if (knot.observe(rows, ms, this.#sequence) || !wasSeen) this.#isStale = true;
     if (isTimeToLook(this.#sequence)) this.#followDrift();
   }
 
@@ -119,6 +122,7 @@ export class LatencyProfile {
   /** How far each knot that was not observed of late has to be moved, to go along with those that were. */
   #followDrift(): void {
     const oldest = this.#sequence - epoch;
+    this.#isStale = true;
     for (const [index, knot] of this.#knots.entries()) {
       if (knot === undefined || knot.lastSeen > oldest) continue;
       knot.baseline ??= Float64Array.from(this.#knots, (other) => other?.typicalMs ?? 0);
@@ -136,12 +140,24 @@ export class LatencyProfile {
   }
 
   #tabulate(): void {
+    const oldest = this.#sequence - epoch;
     let length = 0;
+    let perRowMs = Number.POSITIVE_INFINITY;
+    let highPerRowMs = Number.POSITIVE_INFINITY;
     for (const knot of this.#knots) {
       if (knot === undefined) continue;
+      let typicalMs = knot.typicalMs * knot.drift;
+      let highMs = knot.highMs * knot.drift;
+      if (knot.lastSeen > oldest) {
+        perRowMs = Math.min(perRowMs, typicalMs / knot.rows);
+        highPerRowMs = Math.min(highPerRowMs, highMs / knot.rows);
+      } else {
+        typicalMs = Math.min(typicalMs, perRowMs * knot.rows);
+        highMs = Math.min(highMs, highPerRowMs * knot.rows);
+      }
       this.#rows[length] = knot.rows;
-      this.#typical[length] = knot.typicalMs * knot.drift;
-      this.#high[length] = knot.highMs * knot.drift;
+      this.#typical[length] = typicalMs;
+      this.#high[length] = highMs;
       weights[length] = knot.isSeeded ? seedWeight : knot.count;
       highWeights[length] = knot.isSeeded ? seedWeight : knot.count;
       length++;

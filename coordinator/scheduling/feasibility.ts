@@ -17,6 +17,9 @@ export interface Prediction {
   readonly badMs: number;
 }
 
+/** Of a request's time, what its own execution may take; the rest is for waiting while another batch runs. */
+const executionShare = 0.6;
+
 /**
  * When such a request would probably be answered if it were queued now, and when in a bad case; undefined while too
  * little is known to say. An execution takes ℓ(rows); who comes first follows from the fair shares; batches ahead are
@@ -25,23 +28,28 @@ export interface Prediction {
 export function predictAnswer(lane: Lane, newcomer: Newcomer, nowMs: number): Prediction | undefined {
   const capacity = lane.likely;
   if (capacity === undefined || lane.slots === 0 || lane.isStale(nowMs)) return undefined;
-  const most = Math.max(1, lane.rule.maxRows);
-  const wholeMs = lane.expectMs(capacity, newcomer.shapeKey, most);
-  if (wholeMs === 0) return undefined;
-  const freeMs = capacity.place === 'idle' ? 0 : Math.max(0, capacity.freeAtMs - nowMs);
+  const { shapeKey } = newcomer;
+  const limit = Math.max(1, lane.rule.maxRows);
+  if (lane.expectMs(capacity, shapeKey, limit) === 0) return undefined;
+  // With short deadlines a batch has to be small, so that those who wait while another like it runs are still in time.
+  const bearable = lane.rowsWithin(capacity, shapeKey, executionShare * (newcomer.deadlineMs - nowMs));
+  const most = Math.min(limit, Math.max(bearable, newcomer.rows));
+  const wholeMs = lane.expectMs(capacity, shapeKey, most);
+  const isBusy = capacity.place !== 'idle';
+  const freeMs = isBusy ? Math.max(0, capacity.freeAtMs - nowMs) : 0;
+  // What runs now may take longer than usual, too.
+  const spreadMs = isBusy ? lane.cautiousMs(capacity, shapeKey, most) - wholeMs : 0;
   const ahead = lane.share.rowsAhead(newcomer.level, newcomer.caller, newcomer.weight, newcomer.rows);
   // Every other shape that waits leaves in a batch of its own.
-  const own = lane.queues.has(newcomer.shapeKey) ? 1 : 0;
-  const wholeBatches = Math.floor(ahead / most) + (lane.queues.size - own) / 2;
+  const others = (lane.queues.size - (lane.queues.has(shapeKey) ? 1 : 0)) / 2;
+  const wholeBatches = Math.floor((ahead + newcomer.rows - 1) / most) + others;
   const waitMs = freeMs + (wholeBatches * wholeMs) / lane.slots;
-  // Those who come after it, until it leaves, ride with it: as many as leave time for an execution like it to wait for.
-  const before = (ahead % most) + newcomer.rows;
-  const riders = Math.floor(lane.rowsPerMs * waitMs);
-  const bearable = lane.rowsWithin(capacity, newcomer.shapeKey, (newcomer.deadlineMs - nowMs) / 2);
-  const rows = Math.min(most, Math.max(before, Math.min(before + riders, bearable)));
+  // Those who come after it, until it leaves, ride with it.
+  const before = ((ahead + newcomer.rows - 1) % most) + 1;
+  const rows = Math.min(most, before + Math.floor(lane.rowsPerMs * waitMs));
   const atMs = nowMs + waitMs + lane.returnMs;
   return {
-    usualMs: atMs + lane.expectMs(capacity, newcomer.shapeKey, rows),
-    badMs: atMs + lane.cautiousMs(capacity, newcomer.shapeKey, rows),
+    usualMs: atMs + lane.expectMs(capacity, shapeKey, rows),
+    badMs: atMs + lane.cautiousMs(capacity, shapeKey, rows) + spreadMs,
   };
 }

@@ -22,6 +22,8 @@ const staleMs = 200;
 const staleExecutions = 10;
 /** Of the busy workers so many are looked at, those that will be free first. */
 const lookedAt = 4;
+/** A promise is kept if it leaves room for this many times the spread between a usual and a bad execution. */
+const spreads = 2;
 /** So long after a refusal there still is more work than time. */
 const pressedMs = 100;
 /** Timers are late by up to this much. */
@@ -113,19 +115,21 @@ export class Lane implements HeapItem, Prospects {
     return profile.typicalMs(known(profile, executedRows(this.#rule.batching, rows))) * speed;
   }
 
-  /** A bad case of it, rather than the usual one. */
+  /** What it hardly ever takes more than: for promises, where `expectMs` is for plans. */
   cautiousMs({ deviceClass, speed }: LaneCapacity, shapeKey: string, rows: number): number {
     const profile = this.profiles.of(deviceClass, shapeKey);
-    return profile.highMs(known(profile, executedRows(this.#rule.batching, rows))) * speed;
+    const executed = known(profile, executedRows(this.#rule.batching, rows));
+    const typicalMs = profile.typicalMs(executed);
+    return (typicalMs + spreads * (profile.highMs(executed) - typicalMs)) * speed;
   }
 
-  /** The most rows of a batch that usually takes no longer than `ms` there; at least 1. */
+  /** The most rows of a batch that hardly ever takes longer than `ms` there; at least 1. */
   rowsWithin(capacity: LaneCapacity, shapeKey: string, ms: number): number {
     let low = 1;
     let high = Math.max(1, this.#rule.maxRows) + 1;
     while (high - low > 1) {
       const middle = (low + high) >> 1;
-      if (this.expectMs(capacity, shapeKey, middle) <= ms) low = middle;
+      if (this.cautiousMs(capacity, shapeKey, middle) <= ms) low = middle;
       else high = middle;
     }
     return low;
@@ -179,6 +183,14 @@ export class Lane implements HeapItem, Prospects {
     }
     const slow = { speed: worker.speed, doneMs: startMs + this.expectMs(worker, shapeKey, rows) };
     return waitForFaster(slow, others, batches, queue.earliestMs - this.returnMs, nowMs);
+  }
+
+  /** Would a batch bound behind one that runs be in time even if that one takes as long as it hardly ever does? */
+  canWaitBehind({ earliestMs, shapeKey }: ShapeQueue, worker: LaneCapacity, rows: number, startMs: number): boolean {
+    if (earliestMs === Number.POSITIVE_INFINITY) return true;
+    const cautiousMs = this.cautiousMs(worker, shapeKey, rows);
+    const overrunMs = cautiousMs - this.expectMs(worker, shapeKey, rows);
+    return startMs + overrunMs + cautiousMs + this.returnMs <= earliestMs;
   }
 
   /**

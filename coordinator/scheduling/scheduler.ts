@@ -256,6 +256,9 @@ export class Scheduler<P extends Piece> {
       const startMs = idle === undefined ? Math.max(nowMs, worker.freeAtMs) : nowMs;
       const laterMs = lane.waitForFaster(worker, startMs, queue, candidate.rows, nowMs);
       if (laterMs > nowMs) return Math.min(candidate.wakeAtMs, laterMs);
+      // A batch that would be late if what runs now takes a little longer is better made when that is known.
+      if (idle === undefined && !lane.canWaitBehind(queue, worker, candidate.rows, startMs))
+        return Number.POSITIVE_INFINITY;
       const rows = rowsInTime(lane, queue, worker, candidate.rows, startMs, nowMs, (piece) => {
         this.#waiting.take(lane, queue, piece, false);
         lane.tally.shed++;

@@ -26,7 +26,7 @@ export function rowsInTime(
 ): number {
   // Without a recent measurement somebody has to be the first to try.
   if (queue.earliestMs === Number.POSITIVE_INFINITY || lane.isStale(nowMs)) return rows;
-  const executeMs = (count: number): number => lane.expectMs(worker, queue.shapeKey, count);
+  const executeMs = (count: number): number => lane.cautiousMs(worker, queue.shapeKey, count);
   /** The most rows, up to `limit`, that are answered before `deadlineMs`; 0: not even one. */
   const mostBy = (deadlineMs: number, limit: number): number =>
     mostRows(limit, (count) => startMs + executeMs(count) + lane.returnMs <= deadlineMs);

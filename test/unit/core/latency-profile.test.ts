@@ -192,8 +192,20 @@ describe('latency profile', () => {
     profile.seed(seed);
     expect(profile.typicalMs(8)).toBeCloseTo(2, 2);
     // A later seed replaces an earlier one.
-    profile.seed([{ rows: 64, ms: 50 }]);
-    expect(profile.typicalMs(64)).toBeGreaterThan(40);
+    profile.seed([{ rows: 64, ms: 12 }]);
+    expect(profile.typicalMs(64)).toBeCloseTo(12, 9);
+  });
+
+  it('does not believe for ever that a size it no longer sees takes longer than its parts', () => {
+    const profile = new LatencyProfile();
+    for (let i = 0; i < 9; i++) profile.observe(64, 105);
+    for (let i = 0; i < 9; i++) profile.observe(32, 33);
+    expect(profile.typicalMs(64)).toBe(105);
+    for (let i = 0; i < 64; i++) profile.observe(32, 33);
+    expect(profile.typicalMs(64)).toBeCloseTo(66, 9);
+    // As soon as it is seen again, it is believed again.
+    for (let i = 0; i < 9; i++) profile.observe(64, 105);
+    expect(profile.typicalMs(64)).toBe(105);
   });
 
   it('takes the shape of a seed from a slower machine, and the level of its own', () => {
