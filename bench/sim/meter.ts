@@ -10,6 +10,7 @@ export class CoordinatorMeter {
   #sinceMs = 0;
   #spentMs = 0;
   #crossings = 0;
+  #resetMs = 0;
 
   constructor(realClock: Clock) {
     this.#clock = realClock;
@@ -24,7 +25,13 @@ export class CoordinatorMeter {
     return this.#crossings;
   }
 
+  /** Real time since the last reset, inside and outside. */
+  get elapsedMs(): number {
+    return this.#clock.nowMs() - this.#resetMs;
+  }
+
   reset(): void {
+    this.#resetMs = this.#clock.nowMs();
     this.#spentMs = 0;
     this.#crossings = 0;
   }

@@ -36,14 +36,21 @@ export interface SimOptions {
   readonly meter?: CoordinatorMeter;
 }
 
+export interface Metered {
+  readonly requests: number;
+  /** Real time in the coordinator's code, and in the simulator's around it, milliseconds. */
+  readonly coordinatorMs: number;
+  readonly simulatorMs: number;
+}
+
 export interface SimResult {
   readonly plan: SimPlan;
   readonly tally: TallySummary;
   /** Share of the time of the load in which the devices had something to do, on the average. */
   readonly utilisation: number;
   readonly longestQueueRows: number;
-  /** Real time in the coordinator's code while the load lasted, milliseconds; 0 without a meter. */
-  readonly coordinatorMs: number;
+  /** What the meter saw in the second half of the load, when lanes and profiles are there; undefined without one. */
+  readonly metered: Metered | undefined;
   /** Events of virtual time: how much there was to simulate. */
   readonly events: number;
   readonly violation: Violation | undefined;
@@ -55,7 +62,7 @@ const settleMs = 300_000;
 /** After a shutdown, everything that was ever set must have fired within this. */
 const aftermathMs = 120_000;
 /** How often queues are looked at during the load: seldom where there are many, for a look goes through all of them. */
-const looksAt = (models: number): number => Math.max(20, Math.min(200, Math.ceil(2000 / models)));
+const looksAt = (models: number): number => 2 * Math.max(10, Math.min(100, Math.ceil(1000 / models)));
 
 const silent = createLogger({ level: 'silent', destination: { write: () => undefined } });
 
@@ -123,7 +130,6 @@ class Simulation {
     }
     this.#runUntil(joinMs);
     const busyBeforeMs = this.#busyMs();
-    meter?.reset();
     plan.loads.forEach((load, index) => {
       startLoad(load, durationMs, this.#clock, streamOf(plan.seed, 10 + index), (request, done) =>
         this.#ask(request, done),
@@ -138,20 +144,28 @@ class Simulation {
       });
     }
     const looks = looksAt(plan.models.length);
+    let requestsBefore = 0;
     for (let look = 1; look <= looks; look++) {
       this.#runUntil(joinMs + (durationMs * look) / looks);
       this.#queues.looked(this.#coordinator.versions());
+      if (look !== looks / 2) continue;
+      meter?.reset();
+      requestsBefore = this.#lastId;
     }
     const devices = this.#workers.reduce((sum, worker) => sum + worker.devices.length, 0);
     const utilisation = (this.#busyMs() - busyBeforeMs) / (durationMs * devices);
-    const coordinatorMs = meter?.spentMs ?? 0;
+    const metered = meter && {
+      requests: this.#lastId - requestsBefore,
+      coordinatorMs: meter.spentMs,
+      simulatorMs: meter.elapsedMs - meter.spentMs,
+    };
     this.#finish();
     return {
       plan,
       tally: this.#tally.summary(),
       utilisation,
       longestQueueRows: this.#queues.longest,
-      coordinatorMs,
+      metered,
       events: this.#events,
       violation: this.#referee.violation,
       lastLines: this.#journal.lastLines,

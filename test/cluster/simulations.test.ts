@@ -98,7 +98,7 @@ describe('npm run sim', () => {
     expect(ended.stderr).toBe('');
     expect(ended.stdout).toMatch(/\n4 workers, 4 models +\d+\.\d\d µs a request/);
     expect(ended.stdout).toMatch(/\n1,000 workers, 1,000 models +\d+\.\d\d µs a request/);
-    expect(ended.stdout).toMatch(/\nratio \d+\.\d\d\n/);
+    expect(ended.stdout).toMatch(/\nratio \d+\.\d\d; of the simulator's own code/);
     expect(ended.stdout).toMatch(/\nHeap of 10000 idle models: \d+ bytes each of the coordinator's own, /);
   });
 });

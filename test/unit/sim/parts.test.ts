@@ -377,6 +377,7 @@ it('the meter counts only what runs inside', () => {
   });
   expect(meter.spentMs).toBe(7);
   expect(meter.crossings).toBe(6);
+  expect(meter.elapsedMs).toBe(157);
   meter.reset();
   expect(meter.spentMs).toBe(0);
 });
