@@ -171,6 +171,15 @@ export const errorKinds = {
 
 export type ErrorCode = keyof typeof errorKinds;
 
+/** Said by the thousand when more is asked than can be done, and nobody looks where: a stack costs more than the rest. */
+const untraced: ReadonlySet<string> = new Set([
+  'DEADLINE_INFEASIBLE',
+  'DEADLINE_EXPIRED',
+  'QUEUE_FULL',
+  'QUEUE_TIMEOUT',
+  'CANCELLED',
+]);
+
 /** The one error class. `message` is a whole sentence for a person; `code` is for programs. */
 export class ShoalError extends Error {
   readonly code: ErrorCode;
@@ -178,7 +187,10 @@ export class ShoalError extends Error {
   readonly retryAfterMs: number | undefined;
 
   constructor(code: ErrorCode, message: string, options: { cause?: unknown; retryAfterMs?: number } = {}) {
+    const frames = Error.stackTraceLimit;
+    if (untraced.has(code)) Error.stackTraceLimit = 0;
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    Error.stackTraceLimit = frames;
     this.name = 'ShoalError';
     this.code = code;
     this.retryAfterMs = options.retryAfterMs;
