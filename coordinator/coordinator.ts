@@ -23,6 +23,8 @@ export interface CoordinatorOptions {
   readonly clock: Clock;
   readonly timers: Timers;
   readonly defer: (run: () => void) => void;
+  /** Blocks the thread; undefined where it must not be blocked. */
+  readonly nap?: (ms: number) => void;
   readonly random: Random;
   readonly log: Logger;
   readonly observer: ServingObserver;
@@ -57,6 +59,7 @@ export class Coordinator implements InferenceService, AdminView {
       clock,
       timers,
       defer,
+      nap: options.nap,
       observer,
       maxAttempts: options.maxAttempts,
       scheduling: options.scheduling,

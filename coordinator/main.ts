@@ -3,6 +3,7 @@ import type { WorkerEndpoint } from '../core/link.js';
 import { freshSeed, seededRandom } from '../core/random.js';
 import { GrpcWorkerEndpoint } from '../platform/link/grpc-link.js';
 import { registryGrpcService } from '../platform/link/registry.js';
+import { nap } from '../platform/nap.js';
 import type { Logger } from '../platform/telemetry/logger.js';
 import { ServingMetrics } from '../platform/telemetry/metrics.js';
 import { MetricsFront } from '../platform/telemetry/metrics-front.js';
@@ -54,6 +55,7 @@ export async function startCoordinator(settings: CoordinatorSettings): Promise<R
     clock: systemClock,
     timers: systemTimers,
     defer: setImmediate,
+    nap,
     random: seededRandom(freshSeed()),
     log: log.child({ component: 'coordinator' }),
     observer: metrics,

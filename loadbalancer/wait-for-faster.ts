@@ -46,9 +46,9 @@ export function waitForFaster(
   let firstDoneMs = 0;
   let lastDoneMs = 0;
   for (let batch = 0; batch < batches; batch++) {
-    const next = fast.reduce((best, one) => (one.freeMs < best.freeMs ? one : best));
+    const next = fast.reduce((best, one) => (one.freeMs + one.batchMs < best.freeMs + best.batchMs ? one : best));
     next.freeMs += next.batchMs;
-    lastDoneMs = next.freeMs;
+    lastDoneMs = Math.max(lastDoneMs, next.freeMs);
     if (batch === 0) firstDoneMs = lastDoneMs;
   }
   if (lastDoneMs >= slow.doneMs) return nowMs;

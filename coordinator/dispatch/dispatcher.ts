@@ -19,6 +19,8 @@ export interface DispatcherOptions {
   readonly timers: Timers;
   /** Runs a function once, after everything that has already arrived was taken in (`setImmediate`). */
   readonly defer: (run: () => void) => void;
+  /** Blocks the whole thread for so long (see `rest`); undefined: never. */
+  readonly nap: ((ms: number) => void) | undefined;
   /** False when that worker is not connected. */
   readonly send: (workerId: string, message: ToWorker) => boolean;
   readonly observer: ServingObserver;
@@ -43,6 +45,12 @@ interface InFlight {
 
 /** Said of a batch that never ran: the worker's news of its change and the batch met on their way. */
 const refusals: ReadonlySet<ErrorCode> = new Set(['MODEL_NOT_READY', 'DRAINING', 'QUEUE_FULL']);
+
+/** A sleep is worth its two context switches from here on, and must not keep anybody waiting who asks how we are. */
+const shortestNapMs = 1;
+const longestNapMs = 4;
+/** To be awake in time. */
+const wakingMs = 0.3;
 
 /** A worker that goes on offering room and refusing what comes is broken: its requests shall not go round for ever. */
 const maxRefusals = 16;
@@ -307,6 +315,20 @@ export class Dispatcher {
     for (const piece of decision.hopeless) this.#fail(piece.call, hopelessError(piece.call, nowMs));
     for (const dispatch of decision.dispatches) this.#dispatch(dispatch, nowMs);
     this.#wakeAt(Math.min(decision.wakeAtMs, this.#runningDeadlines.earliestMs), nowMs);
+    this.#rest(nowMs);
+  }
+
+  /**
+   * While every device is busy, a request that comes can only be put in a queue. To wake up for each costs more than to
+   * serve it: an execution streams the model's weights through the caches, and all code and data of this process have to
+   * come back from memory. So we sleep, a few milliseconds at a time and never past the instant at which a device is
+   * free, and find the requests together.
+   */
+  #rest(nowMs: number): void {
+    if (this.#options.nap === undefined) return;
+    const untilMs = Math.min(this.#scheduler.calmUntilMs(nowMs), this.#runningDeadlines.earliestMs) - wakingMs;
+    const napMs = Math.min(untilMs - nowMs, longestNapMs);
+    if (napMs >= shortestNapMs) this.#options.nap(napMs);
   }
 
   #dispatch(dispatch: Dispatch<CallPiece>, nowMs: number): void {

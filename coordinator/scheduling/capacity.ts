@@ -1,4 +1,5 @@
 import type { HeapItem } from '../../core/indexed-heap.js';
+import type { Resource } from '../../core/model.js';
 import type { SharedDevice } from './devices.js';
 
 /** One batch on its way. */
@@ -7,8 +8,12 @@ export interface Run<L> {
   readonly shapeKey: string;
   readonly rows: number;
   /** When it is thought to begin, and to be done. */
-  readonly startMs: number;
-  readonly finishMs: number;
+  startMs: number;
+  finishMs: number;
+  /** What it occupies once it executes, though its version's rule may have changed since. */
+  readonly resources: readonly Resource[];
+  /** False while it waits behind another and occupies nothing yet. */
+  executes: boolean;
 }
 
 /** How quickly a worker's own speed follows what it does. */
@@ -59,14 +64,36 @@ export class Capacity<L> implements HeapItem {
     return !this.closed && this.runs.length < this.slots;
   }
 
-  /** May one more batch wait behind those that run? */
+  /**
+   * May one more batch wait behind those that run? Not while another version waits for the device: it would be kept
+   * from it for as long as there is always one batch more on its way.
+   */
   get roomBehind(): boolean {
-    return !this.closed && this.slots > 0 && this.runs.length < this.slots * (1 + this.depth);
+    if (this.closed || this.shared.blocked.size > 0) return false;
+    return this.runs.length < this.slots * (1 + this.depth);
   }
 
   /** When an instance will be free for one more batch; in the past for an idle one. */
   get freeAtMs(): number {
     return this.runs[this.runs.length - this.slots]?.finishMs ?? 0;
+  }
+
+  /** Of those that wait behind others the one to execute next, if there is an instance for it. */
+  get nextToExecute(): Run<L> | undefined {
+    const executing = this.runs.reduce((sum, run) => sum + (run.executes ? 1 : 0), 0);
+    // What was sent before it was closed is still executed.
+    return executing < Math.max(1, this.slots) ? this.runs.find((run) => !run.executes) : undefined;
+  }
+
+  /** What waited behind another begins now: sooner or later than was thought, and with it whatever is behind it. */
+  begins(run: Run<L>, nowMs: number): void {
+    const laterMs = nowMs - run.startMs;
+    for (const other of this.runs) {
+      if (other.executes && other !== run) continue;
+      other.startMs += laterMs;
+      other.finishMs += laterMs;
+    }
+    this.runs.sort((a, b) => a.finishMs - b.finishMs);
   }
 
   add(run: Run<L>): void {

@@ -5,7 +5,7 @@ import type { LaneRule } from './lane-rule.js';
 export interface Waiting {
   readonly shapeKey: string;
   readonly rows: number;
-  /** When the head came. */
+  /** When the oldest came. */
   readonly enqueuedMs: number;
   /** What expires first in the queue; Infinity: nothing. */
   readonly earliestMs: number;

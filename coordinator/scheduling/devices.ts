@@ -9,6 +9,8 @@ export interface Blockable extends HeapItem {
 
 /** One device of one worker, shared by every version that has an instance there. */
 export class SharedDevice<C extends Blockable> {
+  /** Versions that have an instance on it, or had one and still run. */
+  holders = 0;
   /** Batches that run on it now. */
   running = 0;
   readonly used = new Map<string, number>();
@@ -35,19 +37,23 @@ export class Devices<C extends Blockable> {
     this.#configured = new Set(this.#amounts.keys());
   }
 
-  of(workerId: string, device: string): SharedDevice<C> {
+  /** For one more version; to be given back by `leave`. */
+  join(workerId: string, device: string): SharedDevice<C> {
     const key = `${workerId}|${device}`;
     let shared = this.#devices.get(key);
     if (shared === undefined) {
       shared = new SharedDevice<C>();
       this.#devices.set(key, shared);
     }
+    shared.holders++;
     return shared;
   }
 
-  forget(workerId: string, device: string): void {
+  /** A version will not run there any more; the last one takes the device along. */
+  leave(workerId: string, device: string): void {
     const key = `${workerId}|${device}`;
-    if (this.#devices.get(key)?.running === 0) this.#devices.delete(key);
+    const shared = this.#devices.get(key);
+    if (shared !== undefined && --shared.holders === 0) this.#devices.delete(key);
   }
 
   declare(resources: readonly Resource[]): void {

@@ -85,7 +85,8 @@ export class Level {
 
   /** `rows` of this flow are served (negative: they come back unserved). */
   charge(flow: Flow, rows: number): void {
-    this.#nowTag = Math.max(this.#nowTag, flow.startTag);
+    // What comes back was not served: nobody's start moves up to where its caller stood meanwhile.
+    if (rows > 0) this.#nowTag = Math.max(this.#nowTag, flow.startTag);
     flow.startTag = Math.max(0, flow.startTag + rows / flow.weight);
   }
 
@@ -145,7 +146,7 @@ export class FairShare {
   charge(flow: Flow, rows: number): void {
     const { level } = flow;
     level.charge(flow, rows);
-    this.#nowTag = Math.max(this.#nowTag, level.startTag);
+    if (rows > 0) this.#nowTag = Math.max(this.#nowTag, level.startTag);
     level.startTag = Math.max(0, level.startTag + rows / level.weight);
   }
 

@@ -37,8 +37,6 @@ export function predictAnswer(lane: Lane, newcomer: Newcomer, nowMs: number): Pr
   const wholeMs = lane.expectMs(capacity, shapeKey, most);
   const isBusy = capacity.place !== 'idle';
   const freeMs = isBusy ? Math.max(0, capacity.freeAtMs - nowMs) : 0;
-  // What runs now may take longer than usual, too.
-  const spreadMs = isBusy ? lane.cautiousMs(capacity, shapeKey, most) - wholeMs : 0;
   const ahead = lane.share.rowsAhead(newcomer.level, newcomer.caller, newcomer.weight, newcomer.rows);
   // Every other shape that waits leaves in a batch of its own.
   const others = (lane.queues.size - (lane.queues.has(shapeKey) ? 1 : 0)) / 2;
@@ -48,8 +46,8 @@ export function predictAnswer(lane: Lane, newcomer: Newcomer, nowMs: number): Pr
   const before = ((ahead + newcomer.rows - 1) % most) + 1;
   const rows = Math.min(most, before + Math.floor(lane.rowsPerMs * waitMs));
   const atMs = nowMs + waitMs + lane.returnMs;
-  return {
-    usualMs: atMs + lane.expectMs(capacity, shapeKey, rows),
-    badMs: atMs + lane.cautiousMs(capacity, shapeKey, rows) + spreadMs,
-  };
+  const executeMs = lane.expectMs(capacity, shapeKey, rows);
+  // What runs now may take longer than usual as well, but hardly both at once.
+  const spreadMs = lane.cautiousMs(capacity, shapeKey, rows) - executeMs;
+  return { usualMs: atMs + executeMs, badMs: atMs + executeMs + Math.SQRT2 * spreadMs };
 }

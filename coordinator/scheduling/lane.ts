@@ -22,8 +22,6 @@ const staleMs = 200;
 const staleExecutions = 10;
 /** Of the busy workers so many are looked at, those that will be free first. */
 const lookedAt = 4;
-/** A promise is kept if it leaves room for this many times the spread between a usual and a bad execution. */
-const spreads = 2;
 /** So long after a refusal there still is more work than time. */
 const pressedMs = 100;
 /** Timers are late by up to this much. */
@@ -115,12 +113,10 @@ export class Lane implements HeapItem, Prospects {
     return profile.typicalMs(known(profile, executedRows(this.#rule.batching, rows))) * speed;
   }
 
-  /** What it hardly ever takes more than: for promises, where `expectMs` is for plans. */
+  /** What it seldom takes more than: for promises, where `expectMs` is for plans. */
   cautiousMs({ deviceClass, speed }: LaneCapacity, shapeKey: string, rows: number): number {
     const profile = this.profiles.of(deviceClass, shapeKey);
-    const executed = known(profile, executedRows(this.#rule.batching, rows));
-    const typicalMs = profile.typicalMs(executed);
-    return (typicalMs + spreads * (profile.highMs(executed) - typicalMs)) * speed;
+    return profile.highMs(known(profile, executedRows(this.#rule.batching, rows))) * speed;
   }
 
   /** The most rows of a batch that hardly ever takes longer than `ms` there; at least 1. */

@@ -2,6 +2,7 @@ import { invariant } from '../../core/errors.js';
 import { IndexedHeap } from '../../core/indexed-heap.js';
 import type { ProfilePoint } from '../../core/model.js';
 import type { CloseReason } from '../serving.js';
+import { Calm } from './calm.js';
 import { closeRule } from './close-rule.js';
 import { Devices } from './devices.js';
 import { type Newcomer, type Prediction, predictAnswer } from './feasibility.js';
@@ -78,6 +79,7 @@ export class Scheduler<P extends Piece> {
   readonly #options: SchedulerOptions;
   readonly #lanes = new Map<string, Lane>();
   readonly #lanesByModel = new Map<string, Set<Lane>>();
+  readonly #calm = new Calm();
   readonly #dirty = new Set<Lane>();
   readonly #wakes = new IndexedHeap<Lane>((a, b) => a.wakeAtMs < b.wakeAtMs);
   readonly #devices: Devices<LaneCapacity>;
@@ -124,6 +126,7 @@ export class Scheduler<P extends Piece> {
     if (siblings?.size === 0) this.#lanesByModel.delete(lane.rule.model);
     this.#dirty.delete(lane);
     this.#wakes.remove(lane);
+    this.#calm.forget(lane);
     return left;
   }
 
@@ -185,6 +188,7 @@ export class Scheduler<P extends Piece> {
     const lane = this.#lanes.get(key);
     invariant(lane !== undefined, `lane ${key} exists before pieces are put in it`);
     this.#waiting.join(lane, piece, nowMs);
+    this.#calm.arrived(lane, nowMs);
   }
 
   /** Puts pieces that were dispatched in vain back to the front, in their old order, at nobody's cost. */
@@ -192,6 +196,15 @@ export class Scheduler<P extends Piece> {
     const lane = this.#lanes.get(key);
     invariant(lane !== undefined, `lane ${key} exists while its pieces are in flight`);
     this.#waiting.returned(lane, pieces);
+  }
+
+  /**
+   * The instant until which nothing that could happen, short of a worker's early answer, would let a batch leave; at or
+   * before `nowMs`: a new request may be served at once.
+   */
+  calmUntilMs(nowMs: number): number {
+    const wakeAtMs = this.#wakes.first?.wakeAtMs ?? Number.POSITIVE_INFINITY;
+    return Math.min(this.#calm.untilMs(nowMs), wakeAtMs, this.#waiting.earliestMs);
   }
 
   /** Takes a waiting piece out. False when it was not waiting (any more). */
@@ -282,9 +295,7 @@ export class Scheduler<P extends Piece> {
     let wakeAtMs = Number.POSITIVE_INFINITY;
     for (const queue of lane.queues.values()) {
       if (best !== undefined && !queue.isBefore(best.queue)) continue;
-      const { shapeKey, rows, earliestMs } = queue;
-      const waiting = { shapeKey, rows, earliestMs, enqueuedMs: queue.head?.enqueuedMs ?? nowMs };
-      const close = closeRule(lane.rule, waiting, idle, nowMs, lane);
+      const close = closeRule(lane.rule, queue, idle, nowMs, lane);
       if (close.reason === undefined) wakeAtMs = Math.min(wakeAtMs, close.wakeAtMs);
       else best = { queue, rows: close.rows, reason: close.reason };
     }

@@ -61,6 +61,18 @@ export class ShapeQueue implements HeapItem {
     return this.expiring.earliestMs;
   }
 
+  /**
+   * When the oldest came, who need not be who is served next. Looks at the head of every line; it is asked only while
+   * the rows do not fill a batch, when lines are few.
+   */
+  get enqueuedMs(): number {
+    let oldestMs = Number.POSITIVE_INFINITY;
+    for (const band of this.#bands) {
+      for (const line of band.lines.values()) oldestMs = Math.min(oldestMs, line.head?.enqueuedMs ?? oldestMs);
+    }
+    return oldestMs;
+  }
+
   push(piece: Piece, flow: Flow): void {
     const line = this.#lineOf(flow);
     piece.line = line;

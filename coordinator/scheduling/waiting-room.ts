@@ -51,7 +51,10 @@ export class WaitingRoom<P extends Piece> {
       const piece = pieces[i] as P;
       piece.expiresMs = piece.deadlineMs;
       this.#put(lane, piece, piece.level, true);
-      if (piece.line !== undefined) lane.share.charge(piece.line.flow, -piece.rows);
+      const flow = piece.line?.flow;
+      if (flow === undefined) continue;
+      lane.share.charge(flow, -piece.rows);
+      for (const line of flow.lines) line.flowMoved();
     }
   }
 

@@ -36,13 +36,14 @@ export class Workplaces {
     const id = `${workerId}|${device}`;
     let capacity = lane.capacities.get(id);
     if (capacity === undefined) {
-      capacity = new Capacity(lane, workerId, device, deviceClass, this.#devices.of(workerId, device));
+      capacity = new Capacity(lane, workerId, device, deviceClass, this.#devices.join(workerId, device));
       lane.capacities.set(id, capacity);
     }
     lane.slots += slots - capacity.slots;
     this.#lift(capacity);
     capacity.slots = slots;
     capacity.depth = depth;
+    this.#execute(capacity);
     this.#place(capacity, nowMs);
     this.#changed(lane);
   }
@@ -55,7 +56,7 @@ export class Workplaces {
     lane.slots -= capacity.slots;
     capacity.slots = 0;
     lane.capacities.delete(`${capacity.workerId}|${capacity.device}`);
-    if (capacity.runs.length === 0) this.#devices.forget(capacity.workerId, capacity.device);
+    if (capacity.runs.length === 0) this.#devices.leave(capacity.workerId, capacity.device);
   }
 
   /** The best idle one that has room on its device; the others of that device are set aside until it has. */
@@ -85,12 +86,13 @@ export class Workplaces {
   begin(capacity: LaneCapacity, shapeKey: string, rows: number, startMs: number): LaneRun {
     const { lane } = capacity;
     const finishMs = startMs + lane.expectMs(capacity, shapeKey, rows) + lane.linkMs;
-    const run: LaneRun = { capacity, shapeKey, rows, startMs, finishMs };
+    const { resources } = lane.rule;
+    const run: LaneRun = { capacity, shapeKey, rows, startMs, finishMs, resources, executes: false };
     this.#lift(capacity);
     capacity.add(run);
     capacity.lastUsed = ++this.#uses;
     lane.outstanding++;
-    this.#devices.take(capacity.shared, lane.rule.resources);
+    this.#execute(capacity);
     lane.deviceTag = Math.max(lane.deviceTag, this.#deviceTag);
     this.#deviceTag = lane.deviceTag;
     lane.deviceTag += (finishMs - startMs) / lane.rule.deviceWeight;
@@ -111,10 +113,13 @@ export class Workplaces {
     capacity.remove(run);
     lane.outstanding--;
     invariant(lane.outstanding >= 0, `no more batches of ${lane.key} return than were sent`);
-    for (const device of this.#devices.release(capacity.shared, lane.rule.resources)) {
-      if (device.blocked.size > 0) this.#freed.add(device);
+    const next = capacity.nextToExecute;
+    if (next !== undefined) {
+      this.#execute(capacity);
+      capacity.begins(next, nowMs);
     }
-    if (capacity.closed && capacity.runs.length === 0) this.#devices.forget(capacity.workerId, capacity.device);
+    if (run.executes) this.#release(run);
+    if (capacity.closed && capacity.runs.length === 0) this.#devices.leave(capacity.workerId, capacity.device);
     this.#place(capacity, nowMs);
     this.#changed(lane);
   }
@@ -130,6 +135,20 @@ export class Workplaces {
       this.#lift(next);
       this.#place(next, Number.NaN);
       this.#changed(next.lane);
+    }
+  }
+
+  /** The worker does not ask before it goes on to what waits behind a batch that is done: only then it counts. */
+  #execute(capacity: LaneCapacity): void {
+    for (let next = capacity.nextToExecute; next !== undefined; next = capacity.nextToExecute) {
+      next.executes = true;
+      this.#devices.take(capacity.shared, next.resources);
+    }
+  }
+
+  #release({ capacity, resources }: LaneRun): void {
+    for (const device of this.#devices.release(capacity.shared, resources)) {
+      if (device.blocked.size > 0) this.#freed.add(device);
     }
   }
 
