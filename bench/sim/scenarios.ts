@@ -84,6 +84,26 @@ const overload: Scenario = {
   },
 };
 
+const full: Scenario = {
+  about: 'more than the workers can do, without deadlines: the limit of the queue must hold',
+  defaults: { workers: 3, models: 2, seconds: 10 },
+  plan(seed, size) {
+    const random = streamOf(seed, 2);
+    const models = drawModels(size.models, random);
+    const workers = drawWorkers(size.workers, models, () => size.workers, random);
+    const mix = {
+      model: pickModel(models, wholeBetween(0, size.models - 1)),
+      caller: callers(3),
+      rows: wholeBetween(1, 20),
+    };
+    const capacity = capacityRowsPerS(workers, models, evenShares(size.models));
+    const loads: readonly LoadPlan[] = [{ kind: 'open', ratePerS: (1.5 / 10) * capacity, mix }];
+    const durationMs = size.seconds * 1000;
+    const plan = { scenario: 'full', seed, capacityRowsPerS: capacity, models, workers, loads, durationMs };
+    return { ...common, ...plan, maxQueueRows: 300 };
+  },
+};
+
 /** Whatever a config may ask of the scheduler, in some combination. */
 function drawSpec(model: string, maxRows: number, random: Random): ModelSpec {
   const isOneIn = (count: number): boolean => random.int(count) === 0;
@@ -289,4 +309,4 @@ const scale: Scenario = {
   },
 };
 
-export const scenarios: Readonly<Record<string, Scenario>> = { calm, overload, mixed, faults, fair, scale };
+export const scenarios: Readonly<Record<string, Scenario>> = { calm, overload, full, mixed, faults, fair, scale };

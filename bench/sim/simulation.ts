@@ -335,6 +335,8 @@ function queueBound(plan: SimPlan, workers: readonly SimWorker[]): (model: strin
   const bounds = new Map(
     plan.models.map(({ spec }) => {
       const key = `${spec.model}/${spec.version}`;
+      // Nothing comes back where nobody is lost.
+      if (plan.faults.length === 0) return [spec.model, plan.maxQueueRows];
       const batches = workers.reduce((sum, worker) => sum + worker.batchLimit(key), 0);
       return [spec.model, plan.maxQueueRows + batches * Math.max(1, spec.maxBatchSize)];
     }),

@@ -9,6 +9,7 @@ import { freshSeed } from '../../../core/random.js';
 const sizes: Readonly<Record<string, ScenarioSize>> = {
   calm: { workers: 3, models: 3, seconds: 3 },
   overload: { workers: 2, models: 2, seconds: 1 },
+  full: { workers: 2, models: 2, seconds: 2 },
   mixed: { workers: 4, models: 3, seconds: 4 },
   faults: { workers: 4, models: 3, seconds: 15 },
   fair: { workers: 1, models: 1, seconds: 4 },
@@ -49,6 +50,7 @@ it.each(Object.keys(scenarios).flatMap((name) => fixedSeeds.map((seed) => [name,
     // A fault-free fleet with room for everybody refuses nobody.
     if (name === 'calm') expect(tally.refused).toEqual([]);
     if (name === 'faults') expect(tally.retries).toBeGreaterThan(0);
+    if (name === 'full') expect(tally.refused.map(([code]) => code)).toEqual(['QUEUE_FULL']);
     if (name === 'overload') expect(result.utilisation).toBeGreaterThan(0.5);
   },
 );
