@@ -1,10 +1,8 @@
 import type { CancelTimer, Clock, Timers } from '../../core/clock.js';
 import { DeadlineHeap } from '../../core/deadline-heap.js';
 import { type ErrorCode, ShoalError } from '../../core/errors.js';
-import type { TimingReceipt } from '../../core/inference.js';
 import type { BatchFailure, BatchResult, ToWorker } from '../../core/link.js';
-import { type BatchSpan, startBatchSpan } from '../../platform/telemetry/tracing.js';
-import type { LaneRun } from '../scheduling/lane.js';
+import { startBatchSpan } from '../../platform/telemetry/tracing.js';
 import type { LaneRule } from '../scheduling/lane-rule.js';
 import { type Dispatch, Scheduler, type SchedulerOptions } from '../scheduling/scheduler.js';
 import type { Offer } from '../scheduling/workplaces.js';
@@ -13,6 +11,7 @@ import { assembleBatch, splitResult } from './batch-assembly.js';
 import type { Call, CallPiece } from './call.js';
 import { expiredError, hopelessError, timedOutError } from './deadline-errors.js';
 import { DoorAllowance } from './door-allowance.js';
+import { type InFlight, receiptOf } from './in-flight.js';
 
 export interface DispatcherOptions {
   readonly clock: Clock;
@@ -27,20 +26,6 @@ export interface DispatcherOptions {
   /** How often rows may be sent to a worker in all, when batches are lost under them. */
   readonly maxAttempts: number;
   readonly scheduling: Omit<SchedulerOptions, 'doorMs'>;
-}
-
-interface InFlight {
-  readonly batchId: number;
-  readonly laneKey: string;
-  readonly workerId: string;
-  readonly pieces: readonly CallPiece[];
-  readonly rows: number;
-  /** With the empty ones that fill up a fixed size. */
-  readonly executedRows: number;
-  readonly dispatchedMs: number;
-  readonly freeSinceMs: number;
-  readonly run: LaneRun;
-  readonly span: BatchSpan;
 }
 
 /** Said of a batch that never ran: the worker's news of its change and the batch met on their way. */
@@ -167,20 +152,7 @@ export class Dispatcher {
     for (let i = 0; i < batch.pieces.length; i++) {
       const piece = batch.pieces[i] as CallPiece;
       const { call } = piece;
-      const batchWaitMs = Math.max(0, batch.dispatchedMs - Math.max(piece.enqueuedMs, batch.freeSinceMs));
-      const receipt: TimingReceipt = {
-        queueUs: (batch.dispatchedMs - call.context.arrivedMs - batchWaitMs) * 1000 + timing.waitUs,
-        inputUs: timing.inputUs,
-        executeUs: timing.executeUs,
-        outputUs: timing.outputUs,
-        batchWaitUs: batchWaitMs * 1000,
-        batchRows: batch.rows,
-        paddedRows: batch.executedRows - batch.rows,
-        version: call.spec.version,
-        worker: workerId,
-        instance: result.instance,
-        attempt: piece.attempt,
-      };
+      const receipt = receiptOf(batch, piece, result);
       const share = shares[i] ?? [];
       const misfit = call.pieces.length > 1 ? call.misfit(share) : undefined;
       if (misfit !== undefined) {
@@ -313,7 +285,16 @@ export class Dispatcher {
       this.#fail(piece.call, expiredError(piece.call, 'while it waited in the queue'));
     for (const piece of decision.timedOut) this.#fail(piece.call, timedOutError(piece.call, nowMs));
     for (const piece of decision.hopeless) this.#fail(piece.call, hopelessError(piece.call, nowMs));
-    for (const dispatch of decision.dispatches) this.#dispatch(dispatch, nowMs);
+    // Parts of one request may have had different fates just now: whoever is told that it failed is not executed.
+    for (const dispatch of decision.dispatches) {
+      const pieces = dispatch.pieces.filter((piece) => !piece.call.settled);
+      if (pieces.length > 0) {
+        this.#dispatch(dispatch, pieces, nowMs);
+      } else {
+        this.#scheduler.completed(dispatch.run, nowMs);
+        this.#pumpSoon();
+      }
+    }
     this.#wakeAt(Math.min(decision.wakeAtMs, this.#runningDeadlines.earliestMs), nowMs);
     this.#rest(nowMs);
   }
@@ -331,8 +312,9 @@ export class Dispatcher {
     if (napMs >= shortestNapMs) this.#options.nap(napMs);
   }
 
-  #dispatch(dispatch: Dispatch<CallPiece>, nowMs: number): void {
-    const { pieces, rows, workerId, device, laneKey, run, freeSinceMs } = dispatch;
+  #dispatch(dispatch: Dispatch<CallPiece>, pieces: readonly CallPiece[], nowMs: number): void {
+    const { workerId, device, laneKey, run, freeSinceMs } = dispatch;
+    const rows = pieces.reduce((sum, piece) => sum + piece.rows, 0);
     const { spec } = (pieces[0] as CallPiece).call;
     const span = startBatchSpan(pieces, spec.model, spec.version, rows);
     const batch = assembleBatch(++this.#lastBatchId, pieces, rows, nowMs, span.traceparent, device);
