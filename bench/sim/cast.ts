@@ -14,7 +14,7 @@ export function drawModels(
   return Array.from({ length: count }, (_, index) => ({
     index,
     spec: specOf(`m${index}`, 2 ** wholeBetween(2, 6)(random)),
-    profile: linearProfile(uniform(2, 10)(random), uniform(0.05, 1)(random)),
+    profile: linearProfile(uniform(4, 14)(random), uniform(0.3, 1.5)(random)),
     noise: 0.1,
   }));
 }

@@ -19,7 +19,7 @@ interface Cost {
   readonly meanBatchRows: number;
   /** Microseconds of CPU in the coordinator's code for each request. */
   readonly perRequestUs: number;
-  /** The same of the simulator's own code, which does the same for each request whatever the size of the cluster. */
+  /** The same of the simulator's own code. Its work for a request hardly depends on the size: the rest is memory. */
   readonly simulatorUs: number;
   /** How much of the coordinator's is the meter's own reading of the clock. */
   readonly meterUs: number;
@@ -142,7 +142,7 @@ export function measureText(requests: number): string {
     `CPU in the coordinator's code (infer, messages of workers, timers, deferred decisions; collections of garbage where they fall),\nin the second half of each run; medians of ${repetitions} runs in turn:`,
     row('4 workers, 4 models', smallCost),
     row('1,000 workers, 1,000 models', largeCost),
-    `ratio ${ratio.toFixed(2)}; of the simulator's own code, which only meets a larger heap, ${simulatorRatio.toFixed(2)}`,
+    `ratio ${ratio.toFixed(2)}; of the simulator's own code, whose work for a request hardly depends on the size, ${simulatorRatio.toFixed(2)}`,
     '',
     `Heap of ${idleModels} idle models: ${ownBytes.toFixed(0)} bytes each of the coordinator's own, and ${sentBytes.toFixed(0)} for what their worker says of each.`,
     '',

@@ -34,12 +34,22 @@ const calm: Scenario = {
     const models = drawModels(size.models, random);
     const workers = drawWorkers(size.workers, models, () => 3, random);
     const model = pickModel(models, zipf(size.models, 1));
-    const ratePerS = 0.2 * capacityRowsPerS(workers, models, zipfShares(size.models, 1));
+    const capacity = capacityRowsPerS(workers, models, zipfShares(size.models, 1));
+    const ratePerS = 0.2 * capacity;
     const loads: readonly LoadPlan[] = [
       { kind: 'open', ratePerS, mix: { model, caller: callers(4) } },
       { kind: 'closed', callers: size.workers, thinkMs: 20, mix: { model, caller: always('closed') } },
     ];
-    return { ...common, scenario: 'calm', seed, models, workers, loads, durationMs: size.seconds * 1000 };
+    return {
+      ...common,
+      scenario: 'calm',
+      seed,
+      capacityRowsPerS: capacity,
+      models,
+      workers,
+      loads,
+      durationMs: size.seconds * 1000,
+    };
   },
 };
 
@@ -58,9 +68,39 @@ const overload: Scenario = {
         [1, logNormal(80, 0.7)],
       ]),
     };
-    const ratePerS = 2 * capacityRowsPerS(workers, models, evenShares(size.models));
+    const capacity = capacityRowsPerS(workers, models, evenShares(size.models));
+    const ratePerS = 2 * capacity;
     const loads: readonly LoadPlan[] = [{ kind: 'open', ratePerS, mix }];
-    return { ...common, scenario: 'overload', seed, models, workers, loads, durationMs: size.seconds * 1000 };
+    return {
+      ...common,
+      scenario: 'overload',
+      seed,
+      capacityRowsPerS: capacity,
+      models,
+      workers,
+      loads,
+      durationMs: size.seconds * 1000,
+    };
+  },
+};
+
+const full: Scenario = {
+  about: 'more than the workers can do, without deadlines: the limit of the queue must hold',
+  defaults: { workers: 3, models: 2, seconds: 10 },
+  plan(seed, size) {
+    const random = streamOf(seed, 2);
+    const models = drawModels(size.models, random);
+    const workers = drawWorkers(size.workers, models, () => size.workers, random);
+    const mix = {
+      model: pickModel(models, wholeBetween(0, size.models - 1)),
+      caller: callers(3),
+      rows: wholeBetween(1, 20),
+    };
+    const capacity = capacityRowsPerS(workers, models, evenShares(size.models));
+    const loads: readonly LoadPlan[] = [{ kind: 'open', ratePerS: (1.5 / 10) * capacity, mix }];
+    const durationMs = size.seconds * 1000;
+    const plan = { scenario: 'full', seed, capacityRowsPerS: capacity, models, workers, loads, durationMs };
+    return { ...common, ...plan, maxQueueRows: 300 };
   },
 };
 
@@ -124,7 +164,8 @@ const mixed: Scenario = {
       ]),
     };
     // A request has 10 rows on the average.
-    const ratePerS = (0.5 / 10) * capacityRowsPerS(workers, models, zipfShares(size.models, 0.8));
+    const capacity = capacityRowsPerS(workers, models, zipfShares(size.models, 0.8));
+    const ratePerS = (0.5 / 10) * capacity;
     const bursts = { onMs: 200, offMs: 300 };
     const loads: readonly LoadPlan[] = [
       { kind: 'open', ratePerS: ratePerS / 2, mix },
@@ -134,7 +175,17 @@ const mixed: Scenario = {
     const durationMs = size.seconds * 1000;
     // For good: what is on the way to it when everything is shut down must not go on for ever.
     const death = { kind: 'die', atMs: 0.8 * durationMs, worker: 0, forMs: Number.POSITIVE_INFINITY } as const;
-    return { ...common, scenario: 'mixed', seed, models, workers, loads, durationMs, faults: [death] };
+    return {
+      ...common,
+      scenario: 'mixed',
+      seed,
+      capacityRowsPerS: capacity,
+      models,
+      workers,
+      loads,
+      durationMs,
+      faults: [death],
+    };
   },
 };
 
@@ -160,13 +211,14 @@ const faults: Scenario = {
       [1, always(Number.POSITIVE_INFINITY)],
       [1, logNormal(500, 0.5)],
     ]);
-    const ratePerS = 0.3 * capacityRowsPerS(workers, models, zipfShares(size.models, 0.8));
+    const capacity = capacityRowsPerS(workers, models, zipfShares(size.models, 0.8));
+    const ratePerS = 0.3 * capacity;
     const loads: readonly LoadPlan[] = [
       { kind: 'open', ratePerS, mix: { model, caller: callers(4), cancelAfterMs, allowedMs } },
     ];
     return {
       ...common,
-      ...{ scenario: 'faults', seed, models, workers, loads, durationMs },
+      ...{ scenario: 'faults', seed, capacityRowsPerS: capacity, models, workers, loads, durationMs },
       faults: drawFaults(2 * size.workers, size.workers, window, random),
       // A link that failed often waits up to 5 s before its next try.
       recoverMs: 6000,
@@ -197,7 +249,17 @@ const fair: Scenario = {
       return { kind: 'open', ratePerS, mix: { model, caller: always(name), allowedMs: always(200) } };
     });
     const fairness = { callers: equalCallers, maxRatio: 2 };
-    return { ...common, scenario: 'fair', seed, models, workers, loads, fairness, durationMs: size.seconds * 1000 };
+    return {
+      ...common,
+      scenario: 'fair',
+      seed,
+      capacityRowsPerS: capacity,
+      models,
+      workers,
+      loads,
+      fairness,
+      durationMs: size.seconds * 1000,
+    };
   },
 };
 
@@ -230,6 +292,7 @@ const scale: Scenario = {
       ]),
     };
     // Twenty requests a second for each worker: batches stay small, so that there is much to decide.
+    const capacity = capacityRowsPerS(workers, models, shares);
     const ratePerS = 20 * size.workers;
     const durationMs = size.seconds * 1000;
     const loads: readonly LoadPlan[] = [
@@ -240,10 +303,10 @@ const scale: Scenario = {
     const few = Math.ceil(size.workers / 20);
     return {
       ...common,
-      ...{ scenario: 'scale', seed, models, workers, loads, durationMs },
+      ...{ scenario: 'scale', seed, capacityRowsPerS: capacity, models, workers, loads, durationMs },
       faults: drawFaults(few, size.workers, window, random),
     };
   },
 };
 
-export const scenarios: Readonly<Record<string, Scenario>> = { calm, overload, mixed, faults, fair, scale };
+export const scenarios: Readonly<Record<string, Scenario>> = { calm, overload, full, mixed, faults, fair, scale };

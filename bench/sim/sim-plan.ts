@@ -17,6 +17,8 @@ export interface SimPlan {
   /** As the coordinator's setting of this name. */
   readonly maxQueueRows: number;
   readonly maxAttempts: number;
+  /** Rows a second that the workers can do in full batches, at this mix of models; undefined: nobody has worked it out. */
+  readonly capacityRowsPerS: number | undefined;
   /** Throughput must be back so long after the last fault; undefined: it is not looked at. */
   readonly recoverMs: number | undefined;
   /** Callers who must get equal shares; undefined: it is not looked at. */

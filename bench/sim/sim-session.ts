@@ -1,5 +1,5 @@
 import type { Clock, Timers } from '../../core/clock.js';
-import type { LinkEvents, LinkSession, ToCoordinator, ToWorker } from '../../core/link.js';
+import type { Batch, LinkEvents, LinkSession, ToCoordinator, ToWorker } from '../../core/link.js';
 import type { Random } from '../../core/random.js';
 
 /** How long a message is on its way: always `baseMs`, and exponentially distributed `jitterMs` on the average besides. */
@@ -14,6 +14,8 @@ export interface LinkProbe {
   sent(session: SimSession, message: ToWorker): void;
   /** A message is about to reach the coordinator. */
   told(session: SimSession, message: ToCoordinator): void;
+  /** An execution begins, on the worker. */
+  began(batch: Batch): void;
   /** The coordinator is about to hear that the session is over. */
   ended(session: SimSession, reason: string): void;
 }

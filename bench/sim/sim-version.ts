@@ -32,6 +32,7 @@ export class SimVersion {
   readonly #noise: (random: Random) => number;
   readonly #instances: readonly Instance[];
   readonly #profiles: Readonly<Record<string, readonly ProfilePoint[]>>;
+  readonly #began: (batch: Batch) => void;
   #waiting: Entry[] = [];
 
   constructor(options: {
@@ -40,11 +41,14 @@ export class SimVersion {
     devices: readonly SimDevice[];
     /** Does it say from the start what executions take? */
     tellsProfile: boolean;
+    /** Told of every execution as it begins. */
+    began: (batch: Batch) => void;
     clock: Clock;
     random: Random;
   }) {
     const { model, devices } = options;
     this.model = model;
+    this.#began = options.began;
     this.#clock = options.clock;
     this.#random = options.random;
     // With this median the mean is 1: noise shall not change what the device can do in all.
@@ -175,6 +179,7 @@ export class SimVersion {
       return;
     }
     instance.running = entry;
+    this.#began(batch);
     const workMs = this.model.profile.msOf(batch.rows) * this.#noise(this.#random);
     entry.breakOff = instance.device.run(workMs, () => {
       instance.running = undefined;

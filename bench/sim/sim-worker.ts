@@ -73,6 +73,7 @@ export class SimWorker implements WorkerEndpoint, SessionOwner {
           model,
           devices: this.devices.flatMap((device) => Array.from({ length: instances }, () => device)),
           tellsProfile: plan.tellsProfiles,
+          began: (batch) => probe.began(batch),
           clock,
           random,
         }),

@@ -3,7 +3,7 @@ import { plainScheduling } from '../../coordinator/scheduling/scheduler.js';
 import type { ServingObserver } from '../../coordinator/serving.js';
 import { VirtualClock } from '../../core/clock.js';
 import { type InferOutcome, noParameters } from '../../core/inference.js';
-import type { ToCoordinator, ToWorker } from '../../core/link.js';
+import type { Batch, ToCoordinator, ToWorker } from '../../core/link.js';
 import { createLogger } from '../../platform/telemetry/logger.js';
 import { DispatchedRowsCheck } from './checks/dispatched-rows.js';
 import { FairnessCheck } from './checks/fairness.js';
@@ -19,7 +19,7 @@ import { type RequestPlan, startLoad } from './load.js';
 import type { CoordinatorMeter } from './meter.js';
 import { meteredEndpoint, meteredShell } from './metered-coordinator.js';
 import { Referee, type Violation } from './referee.js';
-import { requestTensor } from './rows.js';
+import { eachRow, requestTensor } from './rows.js';
 import { streamOf } from './samplers.js';
 import { joinMs, lastFaultEndMs, type SimPlan } from './sim-plan.js';
 import type { SimAnswer, SimRequest } from './sim-request.js';
@@ -96,6 +96,7 @@ class Simulation {
     const probe: LinkProbe = {
       sent: (session, message) => this.#sent(session, message),
       told: (session, message) => this.#told(session, message),
+      began: (batch) => this.#began(batch),
       ended: (session, reason) => {
         this.#journal.add(`${session.workerId} is gone: ${reason}`);
         this.#standing.ended(session);
@@ -202,7 +203,7 @@ class Simulation {
       failed: () => undefined,
       dispatched: (_model, _version, rows, _requests, reason) => this.#tally.dispatched(rows, reason),
       retried: () => this.#tally.retried(),
-      executedLate: (_model, _version, rows) => this.#tally.executedLate(rows),
+      executedLate: () => undefined,
     };
     return new Coordinator({
       clock,
@@ -293,6 +294,15 @@ class Simulation {
     this.#dispatches.told(session, message);
   }
 
+  /** Nobody is to blame for what changed while a batch was on its way; but it should be little. */
+  #began(batch: Batch): void {
+    const nowMs = this.#clock.nowMs();
+    eachRow(batch, (id) => {
+      const request = this.#answers.open(id);
+      if (request === undefined || request.deadlineMs <= nowMs) this.#tally.executedInVain();
+    });
+  }
+
   #step(): boolean {
     if (this.#referee.violation !== undefined) return false;
     this.#events++;
@@ -325,6 +335,8 @@ function queueBound(plan: SimPlan, workers: readonly SimWorker[]): (model: strin
   const bounds = new Map(
     plan.models.map(({ spec }) => {
       const key = `${spec.model}/${spec.version}`;
+      // Nothing comes back where nobody is lost.
+      if (plan.faults.length === 0) return [spec.model, plan.maxQueueRows];
       const batches = workers.reduce((sum, worker) => sum + worker.batchLimit(key), 0);
       return [spec.model, plan.maxQueueRows + batches * Math.max(1, spec.maxBatchSize)];
     }),

@@ -3,6 +3,12 @@ import type { SimResult } from './simulation.js';
 
 const share = (part: number, whole: number): string => percentText(whole === 0 ? 0 : part / whole);
 
+function goodputText({ plan, tally }: SimResult): string {
+  const rowsPerS = (1000 * tally.goodRows) / plan.durationMs;
+  const of = plan.capacityRowsPerS;
+  return `${countText(rowsPerS)} rows/s in time${of === undefined ? '' : `, ${share(rowsPerS, of)} of what full batches would bring`}`;
+}
+
 /** One screen of what happened. The same run gives the same text. */
 export function summaryText(result: SimResult): string {
   const { plan, tally, utilisation, events, longestQueueRows, violation } = result;
@@ -20,6 +26,7 @@ export function summaryText(result: SimResult): string {
     ['requests', `${countText(tally.requests)} of ${countText(tally.rows)} rows`],
     ['answered', `${countText(tally.answered)} (${share(tally.answered, tally.requests)})`],
     ['in time', `${countText(tally.inTime)} (${share(tally.inTime, tally.requests)})`],
+    ['goodput', goodputText(result)],
     ['refused', refusedCount === 0 ? '0' : `${countText(refusedCount)}: ${codes}`],
     ['told so after', refusedCount === 0 ? '-' : `p50 ${msText(refusal.p50)}, p99 ${msText(refusal.p99)} ms`],
     [
@@ -27,7 +34,8 @@ export function summaryText(result: SimResult): string {
       `p50 ${msText(latency.p50)}, p90 ${msText(latency.p90)}, p99 ${msText(latency.p99)}, p99.9 ${msText(latency.p999)}, max ${msText(latency.max)} ms`,
     ],
     ['batches', `${countText(tally.batches)} of ${tally.meanBatchRows.toFixed(2)} rows on the average (${reasons})`],
-    ['retried', `${countText(tally.retries)} batches; ${countText(tally.lateRows)} rows began after their deadline`],
+    ['retried', `${countText(tally.retries)} batches`],
+    ['in vain', `${countText(tally.rowsInVain)} rows were executed whose deadline had passed or whose caller was gone`],
     ['longest queue', `${countText(longestQueueRows)} rows`],
     ['devices busy', percentText(utilisation)],
     ['events', countText(events)],

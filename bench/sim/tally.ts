@@ -20,8 +20,10 @@ export interface TallySummary {
   /** Why batches were closed, most frequent first. */
   readonly reasons: readonly (readonly [reason: string, count: number])[];
   readonly retries: number;
-  /** Rows whose deadline had passed when their execution began. */
-  readonly lateRows: number;
+  /** Rows whose deadline had passed, or whose caller had its answer or was gone, when their execution began. */
+  readonly rowsInVain: number;
+  /** Rows answered well and in time. */
+  readonly goodRows: number;
 }
 
 /** Counts what became of the requests. */
@@ -37,17 +39,21 @@ export class Tally {
   #batches = 0;
   #batchRows = 0;
   #retries = 0;
-  #lateRows = 0;
+  #rowsInVain = 0;
+  #goodRows = 0;
 
   asked(rows: number): void {
     this.#requests++;
     this.#rows += rows;
   }
 
-  answered({ code, latencyMs, isInTime }: SimAnswer): void {
+  answered({ request, code, latencyMs, isInTime }: SimAnswer): void {
     if (code === undefined) {
       this.#answered++;
-      if (isInTime) this.#inTime++;
+      if (isInTime) {
+        this.#inTime++;
+        this.#goodRows += request.rows;
+      }
       this.#latency.record(latencyMs);
     } else {
       this.#refused.set(code, (this.#refused.get(code) ?? 0) + 1);
@@ -65,8 +71,8 @@ export class Tally {
     this.#retries++;
   }
 
-  executedLate(rows: number): void {
-    this.#lateRows += rows;
+  executedInVain(): void {
+    this.#rowsInVain++;
   }
 
   summary(): TallySummary {
@@ -82,7 +88,8 @@ export class Tally {
       batches: this.#batches,
       reasons: mostFirst(this.#reasons),
       retries: this.#retries,
-      lateRows: this.#lateRows,
+      rowsInVain: this.#rowsInVain,
+      goodRows: this.#goodRows,
     };
   }
 }

@@ -152,7 +152,7 @@ function play(question: CapacityQuestion, workers: number, diesMs: number | unde
   const result = simulate(
     {
       ...{ scenario: 'plan', seed, models, durationMs: traffic.durationMs, maxQueueRows, maxAttempts: 2 },
-      ...{ recoverMs: undefined, fairness: undefined },
+      ...{ recoverMs: undefined, fairness: undefined, capacityRowsPerS: undefined },
       workers: Array.from({ length: workers }, (_, index) => ({
         workerId: `w${index}`,
         devices: [{ name: 'device', lanes: 1 }],

@@ -167,7 +167,7 @@ describe('a plan', () => {
     expect(deathOfOneMore?.inTime).toBeGreaterThan(death?.inTime ?? 1);
     expect(planText(answer)).toContain(`\n${least} workers meet it. When one dies at half time`);
     expect(planCapacity(question('a=10,max=1', 'p99<60ms', 350))).toEqual(answer);
-  });
+  }, 60_000);
 
   it('says so when no number of workers will do', () => {
     const tooSlow = planCapacity(question('a=80,max=1', 'p50<50ms', 20));

@@ -168,7 +168,7 @@ describe('a link', () => {
         message: (message) => back.push(message.kind === 'failure' ? message.failure.batchId : -1),
         closed: (reason) => back.push(reason.length),
       },
-      probe: { sent: () => undefined, told: () => undefined, ended: () => undefined },
+      probe: { sent: () => undefined, told: () => undefined, ended: () => undefined, began: () => undefined },
       clock,
       random: seededRandom(1),
       latency: { baseMs: 0.1, jitterMs: 5 },
@@ -191,7 +191,7 @@ describe('a link', () => {
 describe('a worker', () => {
   const start = (pipelineDepth = 1) => {
     const clock = new VirtualClock();
-    const probe = { sent: () => undefined, told: () => undefined, ended: () => undefined };
+    const probe = { sent: () => undefined, told: () => undefined, ended: () => undefined, began: () => undefined };
     const plan = {
       ...{ workerId: 'w0', devices: [{ name: 'cpu', lanes: 1 }], holds: [{ model, instances: 1 }], pipelineDepth },
       ...{ latency: { baseMs: 1, jitterMs: 0 }, speed: 1, tellsProfiles: false },
