@@ -27,15 +27,33 @@ export function predictAnswer(lane: Lane, newcomer: Newcomer, nowMs: number): Pr
   const most = Math.max(1, lane.rule.maxRows);
   const wholeMs = lane.expectMs(capacity, most);
   if (wholeMs === 0) return undefined;
-  const freeMs = capacity.place === 'idle' ? 0 : Math.max(0, capacity.freeAtMs - nowMs);
   const ahead = lane.share.rowsAhead(newcomer.level, newcomer.caller, newcomer.weight, newcomer.rows);
   // Every other shape that waits leaves in a batch of its own.
   const own = lane.queues.has(newcomer.shapeKey) ? 1 : 0;
   const wholeBatches = Math.floor(ahead / most) + (lane.queues.size - own) / 2;
-  const waitMs = freeMs + (wholeBatches * wholeMs) / lane.slots;
+  const waitMs = startsInMs(lane, wholeBatches, wholeMs, nowMs);
   // Those who come after it, until it leaves, ride with it.
   const riders = (ahead % most) + newcomer.rows + Math.floor(lane.rowsPerMs * waitMs);
   const rows = Math.min(most, riders);
   const atMs = nowMs + waitMs + lane.linkMs;
   return { usualMs: atMs + lane.expectMs(capacity, rows), badMs: atMs + lane.cautiousMs(capacity, rows) };
+}
+
+/** Few instances are looked at one by one; how the turns of many fall hardly matters. */
+const fewInstances = 16;
+
+/** In how long an instance is free for the batch after `batches` whole ones: when each is free now and when again. */
+function startsInMs(lane: Lane, batches: number, wholeMs: number, nowMs: number): number {
+  const { likely } = lane;
+  if (likely === undefined) return 0;
+  const firstMs = likely.place === 'idle' ? 0 : Math.max(0, likely.freeAtMs - nowMs);
+  if (lane.slots === 1 || lane.slots > fewInstances) return firstMs + (batches * wholeMs) / lane.slots;
+  const freeMs: number[] = [];
+  for (const capacity of lane.capacities.values()) {
+    const { runs, slots } = capacity;
+    for (let i = 1; i <= slots; i++) freeMs.push(Math.max(0, (runs[runs.length - i]?.finishMs ?? 0) - nowMs));
+  }
+  freeMs.sort((a, b) => a - b);
+  const rounds = Math.floor(batches / lane.slots);
+  return (freeMs[Math.floor(batches) % lane.slots] ?? firstMs) + rounds * wholeMs;
 }
