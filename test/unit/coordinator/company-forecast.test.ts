@@ -136,3 +136,27 @@ describe('a stall', () => {
     expect(Math.max(...waitsMs)).toBeLessThan(2 * 7.2 + 6);
   });
 });
+
+describe('strangers', () => {
+  /** Mean latency of Poisson arrivals, of whom nobody comes back. */
+  function meanMs(load: number, waits: boolean): number {
+    const executeMs = (rows: number): number => 9 + 0.4 * rows;
+    const serving = new VirtualServing({ maxRows: 16, executeMs });
+    const lane = serving.scheduler.lane('m');
+    if (lane !== undefined && !waits) lane.holdUntil = (_rows, nowMs) => nowMs;
+    const random = seededRandom(Math.round(100 * load));
+    const latenciesMs: number[] = [];
+    serving.onAnswer = ({ arrivedMs, answeredMs }) => latenciesMs.push(answeredMs - arrivedMs);
+    const next = (): void => {
+      serving.send(new VirtualRequest(serving.clock.nowMs()));
+      serving.clock.after(random.exponential(executeMs(16) / (16 * load)), next);
+    };
+    next();
+    serving.clock.advance(30_000);
+    return latenciesMs.reduce((sum, ms) => sum + ms, 0) / latenciesMs.length;
+  }
+
+  it.each([0.1, 0.2, 0.3, 0.4, 0.6])('at %f of the capacity are not taken for callers who return', (load) => {
+    expect(meanMs(load, true)).toBeLessThan(1.015 * meanMs(load, false));
+  });
+});
