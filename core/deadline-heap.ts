@@ -23,6 +23,11 @@ export class DeadlineHeap<T extends Expiring> {
     return this.#heap.first?.expiresMs ?? Number.POSITIVE_INFINITY;
   }
 
+  /** All entries, in no order to rely on. */
+  *[Symbol.iterator](): Iterator<T> {
+    for (let i = 0; i < this.#heap.size; i++) yield this.#heap.at(i) as T;
+  }
+
   /** Entries without a deadline (Infinity) are not kept. */
   add(item: T): void {
     if (item.expiresMs !== Number.POSITIVE_INFINITY) this.#heap.add(item);

@@ -247,7 +247,7 @@ export class Scheduler<P extends Piece> {
       if (idle === undefined && best.freeAtMs - lane.leadMs > nowMs) return best.freeAtMs - lane.leadMs;
       const worker = idle === undefined ? best : this.#workplaces.besides(lane, idle, queue.head?.avoidWorker ?? '');
       const startMs = idle === undefined ? Math.max(nowMs, worker.freeAtMs) : nowMs;
-      const laterMs = lane.waitForFaster(worker, startMs, candidate.rows, queue.earliestMs, nowMs);
+      const laterMs = lane.waitForFaster(worker, startMs, candidate.rows, queue.deadlineMs, nowMs);
       if (laterMs > nowMs) return Math.min(candidate.wakeAtMs, laterMs);
       const rows = rowsInTime(lane, queue, worker, candidate.rows, startMs, nowMs, (piece) => {
         this.#waiting.take(lane, queue, piece, false);

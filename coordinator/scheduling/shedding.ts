@@ -17,9 +17,9 @@ export function rowsInTime(
   giveUp: (piece: Piece) => void,
 ): number {
   // Without a recent measurement somebody has to be the first to try.
-  if (queue.earliestMs === Number.POSITIVE_INFINITY || lane.isStale(nowMs)) return rows;
+  if (queue.mostUrgent === undefined || lane.isStale(nowMs)) return rows;
   let limit = rows;
-  for (let first = queue.expiring.first; first !== undefined; first = queue.expiring.first) {
+  for (let first = queue.mostUrgent; first !== undefined; first = queue.mostUrgent) {
     const leftMs = first.deadlineMs - startMs - lane.linkMs;
     if (lane.expectMs(worker, limit) <= leftMs) return limit;
     const least = Math.max(first.rows, Math.ceil(limit / 2));
