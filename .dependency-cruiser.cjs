@@ -29,7 +29,25 @@ module.exports = {
       from: { pathNot: '^(worker/executor|bench|test)/' },
       to: { path: 'onnxruntime' },
     },
-    only('bench-is-a-stranger', '^bench/', ['core', 'platform', 'bench'], 'the harness drives any server from outside'),
+    only(
+      'bench-is-a-stranger',
+      '^bench/(?!sim/)',
+      ['core', 'platform', 'bench'],
+      'the harness drives any server from outside',
+    ),
+    {
+      name: 'harness-without-simulator',
+      comment: 'through it the harness would know the coordinator after all',
+      severity: 'error',
+      from: { path: '^bench/(?!sim/)' },
+      to: { path: '^bench/sim/' },
+    },
+    only(
+      'simulator-arrows',
+      '^bench/sim/',
+      ['core', 'platform', 'loadbalancer', 'coordinator', 'bench'],
+      'the simulator runs the real coordinator over workers of its own',
+    ),
     only(
       'ops-speaks-admin',
       '^ops/(?!composition\\.ts)',

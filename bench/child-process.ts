@@ -32,10 +32,11 @@ export function forkChild<Sent extends object, Received>(
   cpus: string,
   args: readonly string[] = [],
 ): Child<Sent, Received> {
-  const pinned = cpus === '' ? {} : { execPath: 'taskset', execArgv: ['-c', cpus, process.execPath] };
+  // As the server's own (ops/bin/shoal.js): requests and answers live outside V8's heap, and few objects in it.
+  const nodeArgs = ['--max-semi-space-size=2'];
+  const pinned = cpus === '' ? {} : { execPath: 'taskset', execArgv: ['-c', cpus, process.execPath, ...nodeArgs] };
   const child: ChildProcess = fork(compiled(entry), args, {
-    // As the server's own (ops/bin/shoal.js): requests and answers live outside V8's heap, and few objects in it.
-    execArgv: ['--max-semi-space-size=2'],
+    execArgv: nodeArgs,
     ...pinned,
     serialization: 'advanced',
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],

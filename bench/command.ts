@@ -23,6 +23,8 @@ Examples:
   shoal bench mnist --rate 500,1000 --deadline-ms 100
   shoal bench mnist --concurrency 64 --cpus 1 --ceiling --ceiling-cpus 0
   shoal bench big --concurrency 64 --batch 4 --processes 2 --cpu-of server=1234+ --save big.json
+  shoal bench seq --concurrency 64 --shape x:1x4x256/1x5x256
+  shoal bench big --group victim,rate=100,callers=9 --group flood,rate=2000 --deadline-ms 100
   shoal bench --null --concurrency 1,64`;
 
 /** Adds `shoal bench` to the command line. A failure rejects the action with a `ShoalError` for the program to print. */
@@ -37,6 +39,13 @@ export function registerBench(program: Command): void {
     .option('--model-version <version>', 'version of the model; left out, the server chooses', '')
     .option('--concurrency <list>', 'closed loop: requests kept in flight, one point for each number (default: 1)')
     .option('--rate <list>', 'open loop: Poisson arrivals per second; latency counts from when a request was due')
+    .option(
+      '--group <name,…>',
+      'several loads at once, each counted for itself: NAME,rate=100 or NAME,concurrency=8, then deadline-ms=50, ' +
+        'caller=WHO, callers=9 (as many identities); repeatable',
+      collect,
+      [],
+    )
     .option('--duration <time>', 'length of the measured window', '10s')
     .option('--warmup <time>', 'load before the window', '2s')
     .option('--drain <time>', 'longest wait for answers after the window', '10s')
@@ -44,10 +53,19 @@ export function registerBench(program: Command): void {
     .option('--max-inflight <n>', 'open loop: arrivals above this many in flight wait, and their wait counts', '20000')
     .option('--pacing <how>', 'open loop: spin (exact, keeps its core busy) or timer (1 ms coarse)', 'spin')
     .option('--input <name:file>', 'rows from a .npy file instead of random ones; repeatable', collect, [])
-    .option('--shape <name:dims>', 'shape of an input with free dimensions, as in x:1x3x224; repeatable', collect, [])
+    .option(
+      '--shape <name:dims>',
+      'shape of an input with free dimensions, as in x:1x3x224, or several used in turn, as in x:1x64/1x128; repeatable',
+      collect,
+      [],
+    )
     .option('--batch <rows>', 'rows per request (default: 1)')
-    .option('--payloads <n>', 'different requests, used in turn', '8')
+    .option('--payloads <n>', 'different requests of each shape, used in turn', '8')
     .option('--processes <n>', 'load processes', '1')
+    .option('--client <kind>', 'who makes the calls: http2 (lean) or grpc-js', 'http2')
+    .option('--connections <n>', 'connections of each load process, used in turn', '1')
+    .option('--caller <name>', 'identity sent as x-shoal-caller; repeated, one is drawn for each request', collect, [])
+    .option('--metadata <name=value>', 'header sent with every request; repeatable', collect, [])
     .option('--cpus <list>', 'pin the load processes to these cores (taskset)', '')
     .option('--seed <n>', 'seed of arrivals and random inputs', '1')
     .option('--runs <n>', 'repetitions; medians and ranges are reported', '3')

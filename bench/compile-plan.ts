@@ -3,8 +3,21 @@ import { ShoalError } from '../core/errors.js';
 import type { Tensor } from '../core/tensor.js';
 import { batchSizes, findModelFile } from './ceiling.js';
 import { parseDurationMs, parsePositiveDurationMs } from './duration.js';
+import { parseGroups } from './groups.js';
+import { clientKinds } from './infer-caller.js';
 import { parseNpy } from './npy.js';
-import { oneOf, parseCount, parseCpus, parseInputFile, parseLoads, parseNumber, parseShape } from './options.js';
+import {
+  oneOf,
+  parseCaller,
+  parseCount,
+  parseCpus,
+  parseInputFile,
+  parseLoads,
+  parseMetadata,
+  parseNumber,
+  parseShapes,
+} from './options.js';
+import { pointsOf } from './plan.js';
 import { parseCpuWatch } from './process-cpu.js';
 import type { CeilingWish, SessionPlan } from './session.js';
 
@@ -14,6 +27,7 @@ export interface CommandOptions {
   readonly modelVersion: string;
   readonly concurrency?: string;
   readonly rate?: string;
+  readonly group: readonly string[];
   readonly duration: string;
   readonly warmup: string;
   readonly drain: string;
@@ -25,6 +39,10 @@ export interface CommandOptions {
   readonly batch?: string;
   readonly payloads: string;
   readonly processes: string;
+  readonly client: string;
+  readonly connections: string;
+  readonly caller: readonly string[];
+  readonly metadata: readonly string[];
   readonly cpus: string;
   readonly seed: string;
   readonly runs: string;
@@ -51,30 +69,49 @@ export function compilePlan(model: string | undefined, options: CommandOptions):
     throw new ShoalError('BAD_SETTING', 'shoal bench wants the name of a model, or --null.');
   }
   const name = model ?? '';
+  const shapes = parseShapes(options.shape);
+  if (options.ceiling !== undefined && shapes.length > 1) {
+    throw new ShoalError('BAD_SETTING', '--ceiling runs the bare loop with one shape, and --shape gives several.');
+  }
+  const rows = options.batch === undefined ? undefined : parseCount('--batch', options.batch);
+  const files = new Map(options.input.map(readInput));
   return {
     target: { server: options.server, model: name, version: options.modelVersion },
-    loads: parseLoads(options.concurrency, options.rate),
-    inputs: {
-      rows: options.batch === undefined ? undefined : parseCount('--batch', options.batch),
-      shapes: new Map(options.shape.map(parseShape)),
-      files: new Map(options.input.map(readInput)),
-    },
+    points: pointsWanted(options),
+    inputs: shapes.map((shape) => ({ rows, shapes: shape, files })),
     runs: parseCount('--runs', options.runs, 1, 1000),
     warmupMs: parseDurationMs('--warmup', options.warmup),
     durationMs: parsePositiveDurationMs('--duration', options.duration),
     drainMs: parseDurationMs('--drain', options.drain),
-    deadlineMs:
-      options.deadlineMs === undefined ? undefined : parseNumber('--deadline-ms', options.deadlineMs, 0.001, 1e9),
     maxInFlight: parseCount('--max-inflight', options.maxInflight),
     pacing: oneOf('--pacing', options.pacing, ['spin', 'timer']),
     seed: parseCount('--seed', options.seed, 0, Number.MAX_SAFE_INTEGER),
     payloads: parseCount('--payloads', options.payloads, 1, 10_000),
     verify: options.verify,
     processes: parseCount('--processes', options.processes, 1, 256),
+    calls: {
+      client: oneOf('--client', options.client, clientKinds),
+      connections: parseCount('--connections', options.connections, 1, 1000),
+      metadata: options.metadata.map(parseMetadata),
+    },
     cpus: parseCpus('--cpus', options.cpus),
     watches: options.cpuOf.map(parseCpuWatch),
     ceiling: options.ceiling === undefined ? undefined : ceilingWish(options.ceiling, name, options),
   };
+}
+
+function pointsWanted(options: CommandOptions): SessionPlan['points'] {
+  const { concurrency, rate, deadlineMs: deadline, group } = options;
+  const deadlineMs = deadline === undefined ? undefined : parseNumber('--deadline-ms', deadline, 0.001, 1e9);
+  const callers = options.caller.map(parseCaller);
+  if (group.length === 0) return pointsOf(parseLoads(concurrency, rate), deadlineMs, callers);
+  if (concurrency !== undefined || rate !== undefined) {
+    throw new ShoalError(
+      'BAD_SETTING',
+      'A --group says its own rate or concurrency; leave --rate and --concurrency out.',
+    );
+  }
+  return [parseGroups(group, { deadlineMs, callers })];
 }
 
 function ceilingWish(file: string | true, model: string, options: CommandOptions): CeilingWish {

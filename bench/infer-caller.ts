@@ -1,71 +1,69 @@
-import { Client, credentials, Metadata, status } from '@grpc/grpc-js';
-import { wallClockMs } from '../core/clock.js';
-import { ShoalError } from '../core/errors.js';
-import type { CallDone, Caller } from './load.js';
-
 export const inferPath = '/inference.GRPCInferenceService/ModelInfer';
+/** Says whose request it is, for fair shares. */
+export const callerHeader = 'x-shoal-caller';
+/** The trailer that says where an answer's time went. */
+export const timingTrailer = 'shoal-timing';
 
-const asIs = (bytes: Buffer): Buffer => bytes;
+/** `code` is empty for a good answer, else the name of the gRPC status; `timing` is the server's receipt, if any. */
+export type CallDone = (code: string, message: string, body: Uint8Array | undefined, timing?: string) => void;
 
-/** 8 MiB of flow-control window: large tensors are not to wait for window updates of the harness. */
-const channelOptions = {
-  'grpc.max_receive_message_length': -1,
-  'grpc.max_send_message_length': -1,
-  'grpc.use_local_subchannel_pool': 1,
-  'grpc-node.flow_control_window': 8 * 1024 * 1024,
-};
-
-export const codeName = (code: number): string => status[code] ?? `CODE_${code}`;
-
-/** One connection that sends ready-made ModelInfer messages. */
-export class InferCaller implements Caller {
-  readonly #client: Client;
-  readonly #metadata = new Metadata();
-  readonly #server: string;
-
-  constructor(server: string) {
-    this.#server = server;
-    this.#client = new Client(server, credentials.createInsecure(), channelOptions);
-  }
-
-  /** @throws NO_WORKER when nobody listens within `timeoutMs`. */
-  connect(timeoutMs: number): Promise<void> {
-    return new Promise((resolve, reject) => {
-      this.#client.waitForReady(wallClockMs() + timeoutMs, (error) => {
-        if (error === undefined) resolve();
-        else
-          reject(
-            new ShoalError(
-              'NO_WORKER',
-              `Nobody answers gRPC at ${this.#server}; start a server with \`shoal up\` or name another with --server.`,
-              { cause: error },
-            ),
-          );
-      });
-    });
-  }
-
-  /** The instant `timeoutMs` from now, as `send` takes it. */
-  deadlineIn(timeoutMs: number): number {
-    return wallClockMs() + timeoutMs;
-  }
-
-  send(body: Buffer, deadline: number, done: CallDone): void {
-    this.#client.makeUnaryRequest(
-      inferPath,
-      asIs,
-      asIs,
-      body,
-      this.#metadata,
-      deadline === Number.POSITIVE_INFINITY ? {} : { deadline },
-      (error, answer) => {
-        if (error === null) done('', '', answer);
-        else done(codeName(error.code), error.details, undefined);
-      },
-    );
-  }
-
-  close(): void {
-    this.#client.close();
-  }
+/** The way to the system under test. */
+export interface Caller {
+  /** Starts one call; `done` is called once, never before `send` has returned. `timeoutMs` may be Infinity. */
+  send(body: Buffer, timeoutMs: number, done: CallDone): void;
 }
+
+/** Which client makes the calls: our own on bare sockets, or the one that most callers in this language have. */
+export const clientKinds = ['http2', 'grpc-js'] as const;
+export type ClientKind = (typeof clientKinds)[number];
+
+export interface CallerOptions {
+  /** `host:port`. */
+  readonly server: string;
+  readonly client: ClientKind;
+  /** Used in turn. */
+  readonly connections: number;
+  /** Sent with every request. */
+  readonly metadata: readonly (readonly [name: string, value: string])[];
+  /** Who the requests come from, drawn anew for each; empty: nobody says. */
+  readonly callers: readonly string[];
+  readonly seed: number;
+}
+
+/** Connections that send ready-made ModelInfer messages. */
+export interface InferCaller extends Caller {
+  /** @throws NO_WORKER when nobody listens within `timeoutMs`. */
+  connect(timeoutMs: number): Promise<void>;
+  close(): void;
+}
+
+/** The sets of headers that requests go out with, one for each caller. */
+export function headersOf({ metadata, callers }: CallerOptions): readonly (readonly (readonly [string, string])[])[] {
+  return callers.length === 0 ? [metadata] : callers.map((caller) => [...metadata, [callerHeader, caller] as const]);
+}
+
+export const nobodyAnswers = (server: string): string =>
+  `Nobody answers gRPC at ${server}; start a server with \`shoal up\` or name another with --server.`;
+
+/** By status code (https://grpc.io/docs/guides/status-codes/). */
+const codeNames = [
+  'OK',
+  'CANCELLED',
+  'UNKNOWN',
+  'INVALID_ARGUMENT',
+  'DEADLINE_EXCEEDED',
+  'NOT_FOUND',
+  'ALREADY_EXISTS',
+  'PERMISSION_DENIED',
+  'RESOURCE_EXHAUSTED',
+  'FAILED_PRECONDITION',
+  'ABORTED',
+  'OUT_OF_RANGE',
+  'UNIMPLEMENTED',
+  'INTERNAL',
+  'UNAVAILABLE',
+  'DATA_LOSS',
+  'UNAUTHENTICATED',
+];
+
+export const codeName = (code: number): string => codeNames[code] ?? `CODE_${code}`;

@@ -1,5 +1,5 @@
 import { type Datatype, elementBytes } from '../core/datatype.js';
-import { ShoalError } from '../core/errors.js';
+import { invariant, ShoalError } from '../core/errors.js';
 import { encodeBfloat16, encodeHalf } from '../core/half-float.js';
 import type { Random } from '../core/random.js';
 import { elementCount, shapeText, type Tensor, type TensorSpec } from '../core/tensor.js';
@@ -65,6 +65,24 @@ export function planInputs(specs: readonly TensorSpec[], choices: InputChoices):
     return { ...spec, shape };
   });
   return { specs: settled, rows, batched, files: choices.files };
+}
+
+/**
+ * Settles several shapes that requests are to have in turn.
+ * @param choices at least one
+ * @throws BAD_SETTING as `planInputs`, and when they differ in rows
+ */
+export function planShapes(
+  specs: readonly TensorSpec[],
+  choices: readonly InputChoices[],
+): readonly [InputPlan, ...InputPlan[]] {
+  const [first, ...others] = choices.map((choice) => planInputs(specs, choice));
+  invariant(first !== undefined, 'there is a shape to send');
+  const odd = others.find(({ rows }) => rows !== first.rows);
+  if (odd !== undefined) {
+    refuse(`The shapes of --shape have ${first.rows} and ${odd.rows} rows; requests of one run have as many each.`);
+  }
+  return [first, ...others];
 }
 
 /** The tensors of request number `index`: rows of files in turn, everything else random. */

@@ -23,6 +23,9 @@ export interface LatencySummary {
   readonly max: number;
 }
 
+/** Of no samples. */
+export const nothing: LatencySummary = { count: 0, mean: 0, p50: 0, p90: 0, p95: 0, p99: 0, p999: 0, max: 0 };
+
 export const latencyColumns = ['mean', 'p50', 'p90', 'p95', 'p99', 'p999', 'max'] as const;
 
 /** A histogram on its way between processes. */

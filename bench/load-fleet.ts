@@ -17,7 +17,7 @@ export interface FleetOptions {
   progressed(answers: number, elapsedMs: number): void;
 }
 
-/** What all load processes of one run saw together. */
+/** What all load processes of one run saw of one group. CPU is shared out by answers. */
 export interface LoadResult {
   readonly seen: RecorderSnapshot;
   readonly processes: number;
@@ -26,47 +26,62 @@ export interface LoadResult {
   readonly loopUtilisation: number;
   /** Of the busiest load process: CPU time by wall-clock time, 0…1. */
   readonly cpuUtilisation: number;
+  /** The longest time for which one of them did not get to run. */
+  readonly stallMs: number;
   /** CPU microseconds in the window of what `watches` name. */
   readonly serverCpuUs: Readonly<Record<string, number>>;
 }
 
 interface Share {
-  readonly seen: RecorderSnapshot;
+  /** By group; a group may be too small for every process to have a share of it. */
+  readonly seen: readonly (RecorderSnapshot | undefined)[];
   readonly cost: HarnessCost;
 }
 
 type LoadChild = Child<ToLoadProcess, FromLoadProcess>;
 
-/** Distinct seeds for the processes of one run. */
-const seedOf = (seed: number, index: number): number => seed + index * 0x9e3779b1;
+/** Distinct seeds for the processes and groups of one run. */
+const seedOf = (seed: number, process: number, group: number): number =>
+  seed + process * 0x9e3779b1 + group * 0x85ebca6b;
+
+/** By process and group: who does what. No process without a share of any. */
+export function processPlans(
+  jobs: readonly LoadJob[],
+  processes: number,
+): readonly (readonly (LoadJob | undefined)[])[] {
+  const parts = jobs.map((job) => shares(job.load, processes));
+  const count = Math.max(...parts.map(({ length }) => length));
+  return Array.from({ length: count }, (_, i) =>
+    jobs.map((job, group) => {
+      const load = parts[group]?.[i];
+      if (load === undefined) return undefined;
+      const maxInFlight = Math.ceil(job.maxInFlight / (parts[group]?.length ?? 1));
+      return { ...job, load, maxInFlight, seed: seedOf(job.seed, i, group) };
+    }),
+  );
+}
 
 /**
- * Makes one run's load from `processes` processes of its own.
+ * Makes one run's load from up to `processes` processes of its own, all groups at the same time.
+ * @param jobs one for each group
+ * @returns what was seen of each
  * @throws NO_WORKER when nobody listens, INTERNAL when a load process dies
  */
-export async function runLoad(job: LoadJob, options: FleetOptions): Promise<LoadResult> {
-  const loads = shares(job.load, options.processes);
-  const children: LoadChild[] = loads.map(() => forkChild('load-process', options.cpus));
+export async function runLoad(jobs: readonly LoadJob[], options: FleetOptions): Promise<readonly LoadResult[]> {
+  const plans = processPlans(jobs, options.processes);
+  const children: LoadChild[] = plans.map(() => forkChild('load-process', options.cpus));
   const stop = (): void => {
     for (const child of children) child.send({ kind: 'stop' });
   };
   try {
     await Promise.all(
       children.map((child, i) => {
-        child.send({
-          kind: 'prepare',
-          job: {
-            ...job,
-            load: loads[i] ?? job.load,
-            seed: seedOf(job.seed, i),
-            maxInFlight: Math.ceil(job.maxInFlight / loads.length),
-          },
-        });
+        child.send({ kind: 'prepare', jobs: (plans[i] ?? []).filter((job) => job !== undefined) });
         return child.until((message) => expectReady(message));
       }),
     );
     const gauge = new CpuGauge(options.watches);
-    const answers = loads.map(() => 0);
+    const answers = plans.map(() => 0);
     const startedMs = systemClock.nowMs();
     for (const child of children) child.send({ kind: 'start' });
     if (options.stop.aborted) stop();
@@ -81,11 +96,14 @@ export async function runLoad(job: LoadJob, options: FleetOptions): Promise<Load
             const sum = answers.reduce((all, n) => all + n, 0);
             options.progressed(sum, systemClock.nowMs() - startedMs);
           }
-          return message.kind === 'result' ? { seen: message.seen, cost: message.cost } : undefined;
+          if (message.kind !== 'result') return undefined;
+          let next = 0;
+          const seen = (plans[i] ?? []).map((job) => (job === undefined ? undefined : message.seen[next++]));
+          return { seen, cost: message.cost };
         }),
       ),
     );
-    return combine(results, gauge.spent());
+    return jobs.map((_, group) => combine(results, group, gauge.spent()));
   } finally {
     options.stop.removeEventListener('abort', stop);
     for (const child of children) child.kill();
@@ -114,15 +132,24 @@ class CpuGauge {
   }
 }
 
-function combine(results: readonly Share[], serverCpuUs: Readonly<Record<string, number>>): LoadResult {
-  const perWindow = ({ seen, cost }: Share): number => (seen.windowMs > 0 ? cost.cpuUs / 1000 / seen.windowMs : 0);
+function combine(results: readonly Share[], group: number, serverCpuUs: Readonly<Record<string, number>>): LoadResult {
+  const own = results.flatMap(({ seen }) => seen[group] ?? []);
+  const all = results.flatMap(({ seen }) => seen.filter((one) => one !== undefined));
+  const answers = (snapshots: readonly RecorderSnapshot[]): number =>
+    snapshots.reduce((sum, { answeredInWindow }) => sum + answeredInWindow, 0);
+  const share = own.length === all.length ? 1 : answers(own) / Math.max(1, answers(all));
+  const perWindow = ({ seen, cost }: Share): number => {
+    const windowMs = Math.max(0, ...seen.map((one) => one?.windowMs ?? 0));
+    return windowMs > 0 ? cost.cpuUs / 1000 / windowMs : 0;
+  };
   return {
-    seen: mergeSnapshots(results.map((result) => result.seen)),
+    seen: mergeSnapshots(own),
     processes: results.length,
-    cpuUs: results.reduce((sum, { cost }) => sum + cost.cpuUs, 0),
+    cpuUs: results.reduce((sum, { cost }) => sum + cost.cpuUs, 0) * share,
     loopUtilisation: Math.max(...results.map(({ cost }) => cost.loopUtilisation)),
     cpuUtilisation: Math.max(...results.map(perWindow)),
-    serverCpuUs,
+    stallMs: Math.max(...results.map(({ cost }) => cost.stallMs)),
+    serverCpuUs: Object.fromEntries(Object.entries(serverCpuUs).map(([name, cpuUs]) => [name, cpuUs * share])),
   };
 }
 

@@ -7,18 +7,20 @@ export interface HarnessCost {
   readonly cpuUs: number;
   /** Share of the window in which the event loop was not waiting, 0…1. */
   readonly loopUtilisation: number;
+  /** The longest time, warm-up included, for which the process did not get to run its event loop. */
+  readonly stallMs: number;
 }
 
-/** Parent → load process. `prepare` first; `start` after its `ready`; `stop` ends the window early. */
+/** Parent → load process. `prepare` first, with a job for each group of the run; `start` after its `ready`; `stop` ends the window early. */
 export type ToLoadProcess =
-  | { readonly kind: 'prepare'; readonly job: LoadJob }
+  | { readonly kind: 'prepare'; readonly jobs: readonly LoadJob[] }
   | { readonly kind: 'start' }
   | { readonly kind: 'stop' };
 
-/** Load process → parent. `result` or `failed` is last. */
+/** Load process → parent. `result`, in the order of the jobs, or `failed` is last. */
 export type FromLoadProcess =
   | { readonly kind: 'ready' }
   | { readonly kind: 'window'; readonly edge: 'opened' | 'closed' }
   | { readonly kind: 'progress'; readonly answers: number }
-  | { readonly kind: 'result'; readonly seen: RecorderSnapshot; readonly cost: HarnessCost }
+  | { readonly kind: 'result'; readonly seen: readonly RecorderSnapshot[]; readonly cost: HarnessCost }
   | { readonly kind: 'failed'; readonly code: string; readonly message: string };

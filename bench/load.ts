@@ -1,18 +1,10 @@
-import { type CancelTimer, type Clock, type Timers, wallClockMs } from '../core/clock.js';
+import type { CancelTimer, Clock, Timers } from '../core/clock.js';
 import { invariant } from '../core/errors.js';
 import { seededRandom } from '../core/random.js';
 import { type Arrivals, poissonArrivals } from './arrivals.js';
+import type { CallDone, Caller } from './infer-caller.js';
 import type { LoadJob, Payload } from './plan.js';
-import { Recorder, unanswered, wrongAnswer } from './recorder.js';
-
-/** `code` is empty for a good answer, else the name of the gRPC status. */
-export type CallDone = (code: string, message: string, body: Uint8Array | undefined) => void;
-
-/** The way to the system under test. */
-export interface Caller {
-  /** Starts one call; `done` is called once, never before `send` has returned. `deadline`: ms since the Unix epoch. */
-  send(body: Buffer, deadline: number, done: CallDone): void;
-}
+import { batchRowsOf, Recorder, unanswered, wrongAnswer } from './recorder.js';
 
 /** Waits for the instants of an open loop, which ordinary timers are too coarse for. */
 export interface Pacer {
@@ -112,9 +104,10 @@ export class LoadRun {
     if (this.#phase === 'finished') return;
     this.#phase = 'finished';
     for (const cancel of this.#cancelTimers.splice(0)) cancel();
+    const nowMs = this.#ports.clock.nowMs();
     const left = `not answered within ${this.#job.drainMs} ms after the end of the window`;
-    for (const slot of this.#busy) this.#recorder.failed(slot.dueMs, unanswered, left);
-    for (const dueMs of this.#held.slice(this.#heldHead)) this.#recorder.failed(dueMs, unanswered, left);
+    for (const slot of this.#busy) this.#recorder.failed(slot.dueMs, nowMs, unanswered, left);
+    for (const dueMs of this.#held.slice(this.#heldHead)) this.#recorder.failed(dueMs, nowMs, unanswered, left);
     this.#ports.finished(this.#recorder);
   }
 
@@ -173,23 +166,21 @@ export class LoadRun {
     slot.payload = payload;
     this.#busy.add(slot);
     const { deadlineMs } = this.#job;
-    const deadline =
-      deadlineMs === undefined
-        ? Number.POSITIVE_INFINITY
-        : wallClockMs() + deadlineMs - (this.#ports.clock.nowMs() - dueMs);
-    this.#ports.caller.send(payload.body, deadline, slot.done);
+    const timeoutMs =
+      deadlineMs === undefined ? Number.POSITIVE_INFINITY : deadlineMs - (this.#ports.clock.nowMs() - dueMs);
+    this.#ports.caller.send(payload.body, timeoutMs, slot.done);
   }
 
   #newSlot(): Slot {
     const slot: Slot = {
       dueMs: 0,
       payload: undefined,
-      done: (code, message, body) => this.#answered(slot, code, message, body),
+      done: (code, message, body, timing) => this.#answered(slot, code, message, body, timing),
     };
     return slot;
   }
 
-  #answered(slot: Slot, code: string, message: string, body: Uint8Array | undefined): void {
+  #answered(slot: Slot, code: string, message: string, body: Uint8Array | undefined, timing: string | undefined): void {
     if (this.#phase === 'finished') return;
     const nowMs = this.#ports.clock.nowMs();
     this.#answers++;
@@ -197,12 +188,12 @@ export class LoadRun {
     this.#free.push(slot);
     const { payload, dueMs } = slot;
     if (code !== '') {
-      this.#recorder.failed(dueMs, code, message);
+      this.#recorder.failed(dueMs, nowMs, code, message);
     } else {
       const complaint =
         payload?.expected === undefined || body === undefined ? undefined : this.#ports.verify(body, payload);
-      if (complaint === undefined) this.#recorder.answered(dueMs, nowMs);
-      else this.#recorder.failed(dueMs, wrongAnswer, complaint);
+      if (complaint === undefined) this.#recorder.answered(dueMs, nowMs, batchRowsOf(timing));
+      else this.#recorder.failed(dueMs, nowMs, wrongAnswer, complaint);
     }
     if (this.#heldHead < this.#held.length) {
       this.#sendHeld();

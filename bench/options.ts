@@ -43,12 +43,33 @@ export function oneOf<T extends string>(setting: string, text: string, choices: 
   );
 }
 
-/** `name:1x3x224`; a scalar is `name:`. */
-export function parseShape(text: string): readonly [string, readonly number[]] {
+/** `name:1x3x224`, or several to be used in turn: `name:1x64/1x128`; a scalar is `name:`. */
+export function parseShape(text: string): readonly [name: string, shapes: readonly (readonly number[])[]] {
   const at = text.lastIndexOf(':');
-  const dims = text.slice(at + 1);
   if (at <= 0) return refuse(`--shape wants name:1x3x224, and got "${text}".`);
-  return [text.slice(0, at), dims === '' ? [] : dims.split('x').map((dim) => parseCount('--shape', dim, 0, 1e9))];
+  const shapes = text
+    .slice(at + 1)
+    .split('/')
+    .map((dims) => (dims === '' ? [] : dims.split('x').map((dim) => parseCount('--shape', dim, 0, 1e9))));
+  return [text.slice(0, at), shapes];
+}
+
+/**
+ * The shapes of all inputs, one map for each that is used in turn. An input with a single shape has it in all of them.
+ * @throws BAD_SETTING when inputs have different numbers of shapes
+ */
+export function parseShapes(texts: readonly string[]): readonly ReadonlyMap<string, readonly number[]>[] {
+  const inputs = texts.map(parseShape);
+  const turns = Math.max(1, ...inputs.map(([, shapes]) => shapes.length));
+  for (const [name, shapes] of inputs) {
+    if (shapes.length !== 1 && shapes.length !== turns) {
+      refuse(`--shape gives input "${name}" ${shapes.length} shapes and another ${turns}; they are used together.`);
+    }
+  }
+  return Array.from(
+    { length: turns },
+    (_, turn) => new Map(inputs.map(([name, shapes]) => [name, shapes[turn] ?? shapes[0] ?? []])),
+  );
 }
 
 /** `name:FILE`. */
@@ -64,4 +85,20 @@ export function parseCpus(setting: string, text: string): string {
     return refuse(`${setting} wants a list of cores such as 1 or 0-3 or 1,3, and got "${text}".`);
   }
   return text;
+}
+
+/** A request header: `name=value`. */
+export function parseMetadata(text: string): readonly [string, string] {
+  const at = text.indexOf('=');
+  const [name, value] = [text.slice(0, at).toLowerCase(), text.slice(at + 1)];
+  // What gRPC calls ASCII metadata; `-bin` would be base64, and `grpc-` is its own.
+  if (at <= 0 || !/^(?!grpc-)[0-9a-z_.-]+(?<!-bin)$/.test(name) || !/^[ -~]*$/.test(value)) {
+    return refuse(`--metadata wants name=value in printable ASCII, and got "${text}".`);
+  }
+  return [name, value];
+}
+
+/** @throws BAD_SETTING for what cannot stand in a header */
+export function parseCaller(text: string): string {
+  return /^[!-~]{1,128}$/.test(text) ? text : refuse(`--caller wants a name in printable ASCII, and got "${text}".`);
 }

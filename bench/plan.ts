@@ -1,9 +1,21 @@
 import type { Tensor } from '../core/tensor.js';
+import type { CallerOptions } from './infer-caller.js';
 
 /** One kind of load. Closed: `concurrency` requests always in flight. Open: Poisson arrivals, whatever the server does. */
 export type Load =
   | { readonly kind: 'closed'; readonly concurrency: number }
   | { readonly kind: 'open'; readonly ratePerS: number };
+
+/** Requests of one kind within a run. Several groups run at the same time and are counted each for itself. */
+export interface LoadGroup {
+  /** Empty for the only one. */
+  readonly name: string;
+  readonly load: Load;
+  /** gRPC deadline of each request, counted from when it was due; undefined: none. */
+  readonly deadlineMs: number | undefined;
+  /** Who the requests come from, drawn anew for each; empty: nobody says. */
+  readonly callers: readonly string[];
+}
 
 /** How an open loop waits for the next arrival: `spin` burns its core and is exact, `timer` is 1 ms coarse. */
 export type Pacing = 'spin' | 'timer';
@@ -15,8 +27,7 @@ export interface Payload {
 }
 
 /** Everything one load process needs to know to do its share of one run. */
-export interface LoadJob {
-  readonly server: string;
+export interface LoadJob extends CallerOptions {
   readonly load: Load;
   readonly warmupMs: number;
   readonly durationMs: number;
@@ -27,13 +38,26 @@ export interface LoadJob {
   /** Open loop: arrivals above this many in flight are held back; their wait counts. */
   readonly maxInFlight: number;
   readonly pacing: Pacing;
-  readonly seed: number;
   /** Used in turn. */
   readonly payloads: readonly Payload[];
 }
 
 export const loadText = (load: Load): string =>
   load.kind === 'closed' ? `concurrency ${load.concurrency}` : `rate ${load.ratePerS}/s`;
+
+export const groupText = ({ name, load }: Pick<LoadGroup, 'name' | 'load'>): string =>
+  name === '' ? loadText(load) : `${name}, ${loadText(load)}`;
+
+/** Points of one group each, measured one after the other. */
+export const pointsOf = (
+  loads: readonly Load[],
+  deadlineMs?: number,
+  callers: readonly string[] = [],
+): readonly (readonly LoadGroup[])[] => loads.map((load) => [{ name: '', load, deadlineMs, callers }]);
+
+/** A load process of these groups waits by spinning, and is always busy. */
+export const spinsFor = (groups: readonly Pick<LoadGroup, 'load'>[], pacing: Pacing): boolean =>
+  pacing === 'spin' && groups.some(({ load }) => load.kind === 'open');
 
 /**
  * The shares of `processes` load processes. A closed loop is not spread over more processes than it has

@@ -8,6 +8,22 @@ export interface ErrorTally {
   readonly count: number;
   /** The message of the first such error. */
   readonly first: string;
+  /** How long they took to come, counted as answers are. */
+  readonly latency?: HistogramSnapshot;
+}
+
+/** What a server says that does not take a request in, under a deadline or a limit. */
+const shedding = new Set(['RESOURCE_EXHAUSTED', 'DEADLINE_EXCEEDED']);
+/** DEADLINE_EXCEEDED that comes before this share of the deadline is a refusal; later it is an expiry. */
+const refusalShare = 0.9;
+
+export const isShedding = (code: string): boolean => shedding.has(code);
+
+/** The rows that a receipt (`queue=12;…;rows=16;…`) says were executed together; 0 without one. */
+export function batchRowsOf(timing: string | undefined): number {
+  const at = timing === undefined || timing.startsWith('rows=') ? 0 : timing.indexOf(';rows=') + 1;
+  const text = timing?.slice(at, at + 15) ?? '';
+  return text.startsWith('rows=') ? Number.parseInt(text.slice(5), 10) || 0 : 0;
 }
 
 /** What one process saw in one run. Requests are counted when they were due (open) or started (closed) in the window. */
@@ -19,11 +35,21 @@ export interface RecorderSnapshot {
   readonly answeredInWindow: number;
   /** Of these, the ones within the deadline; all of them when there is none. */
   readonly inDeadlineInWindow: number;
+  /** Of the requests sent: good answers within the deadline. */
+  readonly inTime: number;
+  /** Of the requests sent: those the server said no to, in time for the caller to go elsewhere. */
+  readonly refused: number;
+  /** Good answers that said how many rows were executed together. */
+  readonly receipts: number;
+  /** The sum of one by that number over them: the share of a batch that each was. */
+  readonly batches: number;
   /** Arrivals that had to wait because too many requests were in flight. */
   readonly heldBack: number;
   readonly errors: Readonly<Record<string, ErrorTally>>;
   /** Of good answers only. */
   readonly latency: HistogramSnapshot;
+  /** Of refusals only. */
+  readonly refusalLatency: HistogramSnapshot;
   /** How late the harness itself was: due to sent, held-back arrivals left out. */
   readonly sendLag: HistogramSnapshot;
 }
@@ -37,9 +63,14 @@ export class Recorder {
   #good = 0;
   #answeredInWindow = 0;
   #inDeadlineInWindow = 0;
+  #inTime = 0;
+  #refused = 0;
+  #receipts = 0;
+  #batches = 0;
   #heldBack = 0;
-  readonly #errors = new Map<string, { count: number; first: string }>();
+  readonly #errors = new Errors();
   readonly #latency = new LatencyHistogram();
+  readonly #refusalLatency = new LatencyHistogram();
   readonly #sendLag = new LatencyHistogram();
 
   constructor(fromMs: number, toMs: number, deadlineMs = Number.POSITIVE_INFINITY) {
@@ -57,7 +88,8 @@ export class Recorder {
     this.#toMs = Math.max(this.#fromMs, Math.min(this.#toMs, nowMs));
   }
 
-  answered(dueMs: number, nowMs: number): void {
+  /** `batchRows`: rows executed together with the request's, where the answer says so; else 0. */
+  answered(dueMs: number, nowMs: number, batchRows = 0): void {
     const latencyMs = nowMs - dueMs;
     if (nowMs >= this.#fromMs && nowMs < this.#toMs) {
       this.#answeredInWindow++;
@@ -66,15 +98,22 @@ export class Recorder {
     if (!this.#counts(dueMs)) return;
     this.#sent++;
     this.#good++;
+    if (latencyMs <= this.#deadlineMs) this.#inTime++;
     this.#latency.record(latencyMs);
+    if (batchRows <= 0) return;
+    this.#receipts++;
+    this.#batches += 1 / batchRows;
   }
 
-  failed(dueMs: number, code: string, message: string): void {
+  failed(dueMs: number, nowMs: number, code: string, message: string): void {
     if (!this.#counts(dueMs)) return;
+    const latencyMs = nowMs - dueMs;
     this.#sent++;
-    const tally = this.#errors.get(code);
-    if (tally === undefined) this.#errors.set(code, { count: 1, first: message });
-    else tally.count++;
+    this.#errors.add(code, message, latencyMs);
+    if (!isShedding(code)) return;
+    if (code === 'DEADLINE_EXCEEDED' && latencyMs >= this.#deadlineMs * refusalShare) return;
+    this.#refused++;
+    this.#refusalLatency.record(latencyMs);
   }
 
   sendLag(dueMs: number, sentMs: number): void {
@@ -92,9 +131,14 @@ export class Recorder {
       good: this.#good,
       answeredInWindow: this.#answeredInWindow,
       inDeadlineInWindow: this.#inDeadlineInWindow,
+      inTime: this.#inTime,
+      refused: this.#refused,
+      receipts: this.#receipts,
+      batches: this.#batches,
       heldBack: this.#heldBack,
-      errors: Object.fromEntries(this.#errors),
+      errors: this.#errors.tallies(),
       latency: this.#latency.snapshot(),
+      refusalLatency: this.#refusalLatency.snapshot(),
       sendLag: this.#sendLag.snapshot(),
     };
   }
@@ -104,19 +148,53 @@ export class Recorder {
   }
 }
 
-/** Several processes of the same run as one. The window is the longest of theirs. */
+/** Failures by code. */
+class Errors {
+  readonly #byCode = new Map<string, { count: number; first: string; latency: LatencyHistogram }>();
+
+  add(code: string, message: string, latencyMs: number): void {
+    const kind = this.#kind(code, message);
+    kind.count++;
+    kind.latency.record(latencyMs);
+  }
+
+  merge(tallies: RecorderSnapshot['errors']): void {
+    for (const [code, { count, first, latency }] of Object.entries(tallies)) {
+      const kind = this.#kind(code, first);
+      kind.count += count;
+      if (latency !== undefined) kind.latency.merge(latency);
+    }
+  }
+
+  tallies(): RecorderSnapshot['errors'] {
+    return Object.fromEntries(
+      [...this.#byCode].map(([code, { count, first, latency }]) => [
+        code,
+        { count, first, latency: latency.snapshot() },
+      ]),
+    );
+  }
+
+  #kind(code: string, first: string): { count: number; first: string; latency: LatencyHistogram } {
+    const known = this.#byCode.get(code);
+    if (known !== undefined) return known;
+    const kind = { count: 0, first, latency: new LatencyHistogram() };
+    this.#byCode.set(code, kind);
+    return kind;
+  }
+}
+
+/** Several processes or runs as one. The window is the longest of theirs. */
 export function mergeSnapshots(snapshots: readonly RecorderSnapshot[]): RecorderSnapshot {
   const latency = new LatencyHistogram();
+  const refusalLatency = new LatencyHistogram();
   const sendLag = new LatencyHistogram();
-  const errors = new Map<string, { count: number; first: string }>();
+  const errors = new Errors();
   for (const snapshot of snapshots) {
     latency.merge(snapshot.latency);
+    refusalLatency.merge(snapshot.refusalLatency);
     sendLag.merge(snapshot.sendLag);
-    for (const [code, { count, first }] of Object.entries(snapshot.errors)) {
-      const tally = errors.get(code);
-      if (tally === undefined) errors.set(code, { count, first });
-      else tally.count += count;
-    }
+    errors.merge(snapshot.errors);
   }
   const sum = (of: (snapshot: RecorderSnapshot) => number): number => snapshots.reduce((n, s) => n + of(s), 0);
   return {
@@ -125,9 +203,14 @@ export function mergeSnapshots(snapshots: readonly RecorderSnapshot[]): Recorder
     good: sum((s) => s.good),
     answeredInWindow: sum((s) => s.answeredInWindow),
     inDeadlineInWindow: sum((s) => s.inDeadlineInWindow),
+    inTime: sum((s) => s.inTime),
+    refused: sum((s) => s.refused),
+    receipts: sum((s) => s.receipts),
+    batches: sum((s) => s.batches),
     heldBack: sum((s) => s.heldBack),
-    errors: Object.fromEntries(errors),
+    errors: errors.tallies(),
     latency: latency.snapshot(),
+    refusalLatency: refusalLatency.snapshot(),
     sendLag: sendLag.snapshot(),
   };
 }

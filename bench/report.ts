@@ -1,24 +1,30 @@
 import { arch, cpus, platform, release } from 'node:os';
 import Table from 'cli-table3';
 import type { Ceiling } from './ceiling.js';
+import type { CallerOptions, ClientKind } from './infer-caller.js';
 import { countText, msText, percentText, spreadText } from './number-text.js';
-import { loadText, type Pacing } from './plan.js';
+import { groupText, type Pacing, spinsFor } from './plan.js';
 import type { PointSummary } from './point.js';
+import { median } from './spread.js';
 
 /** Everything one `shoal bench` found. `--output json` prints it as it is. */
 export interface BenchReport {
   readonly tool: 'shoal bench';
-  readonly formatVersion: 1;
+  readonly formatVersion: 2;
   readonly model: string;
   readonly version: string;
   readonly server: string;
+  /** Requests are of each of these in turn. */
+  readonly shapes: readonly (readonly { readonly name: string; readonly shape: readonly number[] }[])[];
   readonly rowsPerRequest: number;
   readonly requestBytes: number;
   readonly runs: number;
   readonly durationMs: number;
   readonly warmupMs: number;
-  readonly deadlineMs: number | undefined;
   readonly processes: number;
+  readonly client: ClientKind;
+  readonly connections: number;
+  readonly metadata: CallerOptions['metadata'];
   readonly pacing: Pacing;
   readonly seed: number;
   readonly machine: Machine;
@@ -68,28 +74,41 @@ export function reportText(report: BenchReport): string {
   }
   for (const point of report.points) {
     for (const [code, { count, first }] of Object.entries(point.errors)) {
-      lines.push(`${loadText(point.load)}: ${count} × ${code}, the first: ${first}`);
+      lines.push(`${groupText(point)}: ${count} × ${code}${delayText(point, code)}, the first: ${first}`);
     }
   }
   if (report.stoppedEarly) lines.push('Stopped early: the last run is shorter than asked for.');
   for (const point of report.points) {
-    for (const reason of point.verdict.reasons) lines.push(`${loadText(point.load)}: ${reason}`);
+    for (const reason of point.verdict.reasons) lines.push(`${groupText(point)}: ${reason}`);
   }
   lines.push(report.verdict);
   return `${lines.join('\n')}\n`;
+}
+
+/** How long failures of one kind took to come: ranges over the runs. */
+function delayText(point: ReportedPoint, code: string): string {
+  const seen = point.runs.flatMap((run) => run.errors[code]?.latencyUs ?? []).filter(({ count }) => count > 0);
+  if (seen.length === 0) return '';
+  const middle = (of: 'p50' | 'p99' | 'max'): string => msText(median(seen.map((latency) => latency[of])));
+  return ` (after p50 ${middle('p50')}, p99 ${middle('p99')}, at most ${middle('max')} ms)`;
 }
 
 function pointsTable(report: BenchReport): string {
   const { points } = report;
   const watched = [...new Set(points.flatMap((point) => Object.keys(point.serverCpuUsPerRequest)))];
   const open = points.some((point) => point.load.kind === 'open');
+  const limited = points.some((point) => point.deadlineMs !== undefined);
+  const refused = points.some((point) => point.refusedShare.max > 0);
+  const told = points.some((point) => point.meanBatch !== undefined);
   const table = new Table({
     head: [
       'load',
       'requests/s',
       ...(report.rowsPerRequest > 1 ? ['rows/s'] : []),
-      ...(report.deadlineMs === undefined ? [] : ['goodput/s']),
+      ...(limited ? ['goodput/s', 'in time'] : []),
+      ...(refused ? ['refused', 'refusal p99 ms'] : []),
       ...['p50', 'p90', 'p95', 'p99', 'p99.9', 'max', 'mean'].map((name) => `${name} ms`),
+      ...(told ? ['mean batch'] : []),
       ...(open ? ['send lag p99 ms'] : []),
       'errors',
       'client CPU µs',
@@ -103,14 +122,16 @@ function pointsTable(report: BenchReport): string {
     const { p50, p90, p95, p99, p999, max, mean } = point.latencyUs;
     const errors = Object.values(point.errors).reduce((sum, { count }) => sum + count, 0);
     table.push([
-      loadText(point.load),
+      groupText(point),
       spreadText(point.throughputPerS),
       ...(report.rowsPerRequest > 1 ? [spreadText(point.rowsPerS)] : []),
-      ...(report.deadlineMs === undefined ? [] : [spreadText(point.goodputPerS)]),
+      ...(limited ? [spreadText(point.goodputPerS), percentText(point.attainment.median)] : []),
+      ...(refused ? [percentText(point.refusedShare.median), msText(point.refusalUsP99.median)] : []),
       ...[p50, p90, p95, p99, p999, max, mean].map((latency) => msText(latency.median)),
+      ...(told ? [point.meanBatch === undefined ? '' : spreadText(point.meanBatch)] : []),
       ...(open ? [msText(point.sendLagUsP99.median)] : []),
       countText(errors),
-      spins(report, point) ? 'spins' : countText(point.clientCpuUsPerRequest.median),
+      spinsFor(points, report.pacing) ? 'spins' : countText(point.clientCpuUsPerRequest.median),
       ...watched.map((name) => countText(point.serverCpuUsPerRequest[name]?.median ?? 0)),
       ...(report.ceiling === undefined ? [] : [percentText(point.ceilingFraction ?? 0)]),
       point.verdict.valid ? 'VALID' : 'INVALID',
@@ -118,10 +139,6 @@ function pointsTable(report: BenchReport): string {
   }
   return table.toString();
 }
-
-/** A load process that waits by spinning uses its whole core, whatever a request costs. */
-const spins = (report: BenchReport, point: PointSummary): boolean =>
-  report.pacing === 'spin' && point.load.kind === 'open';
 
 function ceilingText(ceiling: Ceiling): string {
   const table = new Table({

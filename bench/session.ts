@@ -2,9 +2,10 @@ import { ShoalError } from '../core/errors.js';
 import { seededRandom } from '../core/random.js';
 import { combineCeiling, runCeiling } from './ceiling.js';
 import type { CeilingJob, CeilingSample } from './ceiling-messages.js';
-import { type InputChoices, planInputs } from './inputs.js';
+import type { CallerOptions } from './infer-caller.js';
+import { type InputChoices, planShapes } from './inputs.js';
 import { runLoad } from './load-fleet.js';
-import { type Load, type LoadJob, loadText, type Pacing, type Payload } from './plan.js';
+import { groupText, type LoadGroup, type LoadJob, type Pacing, type Payload, spinsFor } from './plan.js';
 import { type RunSummary, summarisePoint, summariseRun } from './point.js';
 import type { CpuWatch } from './process-cpu.js';
 import { type BenchReport, thisMachine, withFraction } from './report.js';
@@ -23,22 +24,27 @@ export interface CeilingWish {
   readonly cpus: string;
 }
 
+export type CallSettings = Pick<CallerOptions, 'client' | 'connections' | 'metadata'>;
+
 export interface SessionPlan {
   readonly target: Target;
-  readonly loads: readonly Load[];
-  readonly inputs: InputChoices;
+  /** Measured one after the other; the groups of one point at the same time. */
+  readonly points: readonly (readonly LoadGroup[])[];
+  /** One for each shape; requests are of each in turn. */
+  readonly inputs: readonly InputChoices[];
   readonly runs: number;
   readonly warmupMs: number;
   readonly durationMs: number;
   readonly drainMs: number;
-  readonly deadlineMs: number | undefined;
   readonly maxInFlight: number;
   readonly pacing: Pacing;
   readonly seed: number;
-  /** Different requests used in turn. */
+  /** Different requests of each shape, used in turn. */
   readonly payloads: number;
   readonly verify: boolean;
   readonly processes: number;
+  /** How the calls are made; the same in every load process. */
+  readonly calls: CallSettings;
   readonly cpus: string;
   readonly watches: readonly CpuWatch[];
   readonly ceiling: CeilingWish | undefined;
@@ -61,15 +67,16 @@ const ceilingMs = (wish: CeilingWish | undefined): number =>
 export async function runSession(plan: SessionPlan, events: SessionEvents, stop: AbortSignal): Promise<BenchReport> {
   const { target } = plan;
   const model = await describeTarget(target);
-  const inputs = planInputs(model.inputs, plan.inputs);
-  const made = makePayloads(target, inputs, plan.payloads, seededRandom(plan.seed));
-  const payloads = await tryPayloads(target, made, plan.verify);
+  const shapes = planShapes(model.inputs, plan.inputs);
+  const inputs = shapes[0];
+  const made = makePayloads(target, shapes, plan.payloads, seededRandom(plan.seed));
+  const payloads = await tryPayloads(target, made, shapes.length, plan.verify);
 
   const runMs = plan.warmupMs + plan.durationMs;
-  const totalMs = plan.runs * (ceilingMs(plan.ceiling) + plan.loads.length * runMs);
+  const totalMs = plan.runs * (ceilingMs(plan.ceiling) + plan.points.length * runMs);
   let doneMs = 0;
   const ceilingSamples: CeilingSample[] = [];
-  const runs = new Map<Load, RunSummary[]>();
+  const runs = new Map<LoadGroup, RunSummary[]>();
   for (let run = 1; run <= plan.runs && !stop.aborted; run++) {
     const ofRuns = `run ${run} of ${plan.runs}`;
     if (plan.ceiling !== undefined) {
@@ -77,41 +84,50 @@ export async function runSession(plan: SessionPlan, events: SessionEvents, stop:
       ceilingSamples.push(...(await runCeiling(ceilingJob(plan.ceiling, plan.seed, inputs), plan.ceiling.cpus, stop)));
       doneMs += ceilingMs(plan.ceiling);
     }
-    for (const load of plan.loads) {
+    for (const groups of plan.points) {
       if (stop.aborted) break;
-      const label = `${ofRuns}, ${loadText(load)}`;
+      const label = `${ofRuns}, ${groups.map(groupText).join('; ')}`;
       events.progressed(doneMs, totalMs, label);
       const startedAtMs = doneMs;
-      const result = await runLoad(loadJob(plan, load, payloads, run), {
-        processes: plan.processes,
-        cpus: plan.cpus,
-        watches: plan.watches,
-        stop,
-        progressed: (answers, elapsedMs) =>
-          events.progressed(startedAtMs + Math.min(elapsedMs, runMs), totalMs, `${label}, ${answers} answers`),
-      });
+      const results = await runLoad(
+        groups.map((group) => loadJob(plan, group, payloads, run)),
+        {
+          processes: plan.processes,
+          cpus: plan.cpus,
+          watches: plan.watches,
+          stop,
+          progressed: (answers, elapsedMs) =>
+            events.progressed(startedAtMs + Math.min(elapsedMs, runMs), totalMs, `${label}, ${answers} answers`),
+        },
+      );
       doneMs += runMs;
-      const context = { load, pacing: plan.pacing, rows: inputs.rows, deadlineMs: plan.deadlineMs };
-      // A run that was stopped during its warm-up has measured nothing.
-      if (result.seen.windowMs > 0) runs.set(load, [...(runs.get(load) ?? []), summariseRun(result, context)]);
+      const spins = spinsFor(groups, plan.pacing);
+      groups.forEach((group, i) => {
+        const result = results[i];
+        // A run that was stopped during its warm-up has measured nothing.
+        if (result === undefined || result.seen.windowMs === 0) return;
+        const summary = summariseRun(result, { spins, rows: inputs.rows, deadlineMs: group.deadlineMs });
+        runs.set(group, [...(runs.get(group) ?? []), summary]);
+      });
     }
   }
   events.progressed(totalMs, totalMs, 'done');
 
   if (runs.size === 0) throw new ShoalError('CANCELLED', 'Stopped before anything was measured.');
   const ceiling = plan.ceiling === undefined ? undefined : combineCeiling(plan.ceiling, ceilingSamples);
-  const points = [...runs].map(([load, summaries]) => withFraction(summarisePoint(load, summaries), ceiling));
+  const points = [...runs].map(([group, summaries]) => withFraction(summarisePoint(group, summaries), ceiling));
   return {
     tool: 'shoal bench',
-    formatVersion: 1,
+    formatVersion: 2,
     ...target,
+    shapes: shapes.map(({ specs }) => specs.map(({ name, shape }) => ({ name, shape }))),
     rowsPerRequest: inputs.rows,
     requestBytes: payloads[0]?.body.length ?? 0,
     runs: plan.runs,
     durationMs: plan.durationMs,
     warmupMs: plan.warmupMs,
-    deadlineMs: plan.deadlineMs,
     processes: plan.processes,
+    ...plan.calls,
     pacing: plan.pacing,
     seed: plan.seed,
     machine: thisMachine(),
@@ -122,11 +138,18 @@ export async function runSession(plan: SessionPlan, events: SessionEvents, stop:
   };
 }
 
-function loadJob(plan: SessionPlan, load: Load, payloads: readonly Payload[], run: number): LoadJob {
-  const { warmupMs, durationMs, drainMs, deadlineMs, maxInFlight, pacing } = plan;
+function loadJob(
+  plan: SessionPlan,
+  { load, deadlineMs, callers }: LoadGroup,
+  payloads: readonly Payload[],
+  run: number,
+): LoadJob {
+  const { warmupMs, durationMs, drainMs, maxInFlight, pacing } = plan;
   const { server } = plan.target;
   return {
+    ...plan.calls,
     server,
+    callers,
     load,
     warmupMs,
     durationMs,

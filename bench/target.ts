@@ -46,35 +46,43 @@ function tensorSpec({ name, datatype, shape }: TensorMetadata): TensorSpec {
   return { name, datatype, shape };
 }
 
-/** `count` different requests, serialised. */
-export function makePayloads(target: Target, plan: InputPlan, count: number, random: Random): readonly Payload[] {
-  return Array.from({ length: count }, (_, i) => ({
-    body: encodeInferRequest({
-      model: target.model,
-      version: target.version,
-      id: '',
-      parameters: noParameters,
-      inputs: makeInputs(plan, i, random),
-      outputs: [],
-    }),
-    expected: undefined,
-  }));
+/** `count` different requests of each shape, serialised; the shapes in turn. */
+export function makePayloads(
+  target: Target,
+  shapes: readonly InputPlan[],
+  count: number,
+  random: Random,
+): readonly Payload[] {
+  return Array.from({ length: count }, (_, i) =>
+    shapes.map((plan) => ({
+      body: encodeInferRequest({
+        model: target.model,
+        version: target.version,
+        id: '',
+        parameters: noParameters,
+        inputs: makeInputs(plan, i, random),
+        outputs: [],
+      }),
+      expected: undefined,
+    })),
+  ).flat();
 }
 
 /**
- * Sends requests one at a time before the load begins: the first alone, to meet a mistake now and not ten
- * thousand times; with `keepAnswers` all of them, and keeps what each was answered.
+ * Sends requests one at a time before the load begins: the first of each shape alone, to meet a mistake now and not
+ * ten thousand times; with `keepAnswers` all of them, and keeps what each was answered.
  * @throws what the server answered, when that is an error
  */
 export async function tryPayloads(
   target: Target,
   payloads: readonly Payload[],
+  shapes: number,
   keepAnswers: boolean,
 ): Promise<readonly Payload[]> {
   const client = new OipClient(target.server);
   try {
     const tried: Payload[] = [];
-    for (const payload of keepAnswers ? payloads : payloads.slice(0, 1)) {
+    for (const payload of keepAnswers ? payloads : payloads.slice(0, shapes)) {
       const answer = await client.inferEncoded(payload.body, { timeoutMs: trialTimeoutMs });
       tried.push({ ...payload, expected: decodeInferResponse(answer).outputs });
     }

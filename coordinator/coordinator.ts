@@ -23,6 +23,8 @@ export interface CoordinatorOptions {
   readonly clock: Clock;
   readonly timers: Timers;
   readonly defer: (run: () => void) => void;
+  /** Blocks the thread; undefined where it must not be blocked. */
+  readonly nap?: (ms: number) => void;
   readonly random: Random;
   readonly log: Logger;
   readonly observer: ServingObserver;
@@ -35,7 +37,7 @@ export interface CoordinatorOptions {
   readonly replicaGraceMs: number;
   /** A worker silent for this long is forgotten. */
   readonly workerTtlMs: number;
-  readonly scheduling: SchedulerOptions;
+  readonly scheduling: Omit<SchedulerOptions, 'doorMs'>;
 }
 
 const nothingLost = { shape: 0, version: 0, priority: 0 };
@@ -57,6 +59,7 @@ export class Coordinator implements InferenceService, AdminView {
       clock,
       timers,
       defer,
+      nap: options.nap,
       observer,
       maxAttempts: options.maxAttempts,
       scheduling: options.scheduling,
@@ -210,10 +213,9 @@ export class Coordinator implements InferenceService, AdminView {
     if (deadlineMs === Number.POSITIVE_INFINITY) return;
     const nowMs = this.#options.clock.nowMs();
     const { scheduler } = this.#dispatcher;
-    const predicted = scheduler.predict(entry.key, { caller, level, shapeKey, rows }, nowMs);
+    const predicted = scheduler.predict(entry.key, { caller, level, shapeKey, rows, deadlineMs }, nowMs);
     if (predicted === undefined || predicted.badMs <= deadlineMs) return;
-    const lane = scheduler.lane(entry.key);
-    if (lane !== undefined) lane.tally.refused++;
+    scheduler.lane(entry.key)?.refused(nowMs);
     const needMs = Math.ceil(predicted.badMs - nowMs);
     const leftMs = Math.floor(deadlineMs - nowMs);
     throw new ShoalError(

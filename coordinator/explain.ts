@@ -29,7 +29,7 @@ export function explainLane(model: string, version: string, state: VersionState,
     timedOut: tally.timedOut,
     linkMs: lane.linkMs,
     arrivalsPerS: lane.rowsPerMs * 1000,
-    profiles: [...lane.profiles()].map(([deviceClass, profile]) => ({
+    profiles: [...lane.profiles.classes()].map(([deviceClass, profile]) => ({
       deviceClass,
       rows: profile.points().map((point) => point.rows),
       ms: profile.points().map((point) => point.ms),

@@ -3,6 +3,7 @@ import type { WorkerEndpoint } from '../core/link.js';
 import { freshSeed, seededRandom } from '../core/random.js';
 import { GrpcWorkerEndpoint } from '../platform/link/grpc-link.js';
 import { registryGrpcService } from '../platform/link/registry.js';
+import { nap } from '../platform/nap.js';
 import type { Logger } from '../platform/telemetry/logger.js';
 import { ServingMetrics } from '../platform/telemetry/metrics.js';
 import { MetricsFront } from '../platform/telemetry/metrics-front.js';
@@ -11,6 +12,7 @@ import { adminGrpcService } from './admin/admin-service.js';
 import { Coordinator } from './coordinator.js';
 import { GrpcFront } from './front/grpc-front.js';
 import { HttpFront } from './front/http-front.js';
+import { FleetStatistics } from './front/model-statistics.js';
 import type { AdminView } from './serving.js';
 
 export interface CoordinatorSettings {
@@ -53,6 +55,7 @@ export async function startCoordinator(settings: CoordinatorSettings): Promise<R
     clock: systemClock,
     timers: systemTimers,
     defer: setImmediate,
+    nap,
     random: seededRandom(freshSeed()),
     log: log.child({ component: 'coordinator' }),
     observer: metrics,
@@ -72,7 +75,8 @@ export async function startCoordinator(settings: CoordinatorSettings): Promise<R
     announced: (workerId: string, address: string) => coordinator.fleet.announced(workerId, address),
     left: (workerId: string) => coordinator.fleet.remove(workerId, 'it left'),
   };
-  const door = { host, service: coordinator, softwareVersion, maxMessageBytes, observer: metrics };
+  const statistics = new FleetStatistics(coordinator, metrics);
+  const door = { host, service: coordinator, statistics, softwareVersion, maxMessageBytes, observer: metrics };
   const grpc = new GrpcFront({
     ...door,
     port: settings.grpcPort,

@@ -18,14 +18,14 @@ export class DeadlineHeap<T extends Expiring> {
     return this.#heap.first;
   }
 
+  /** All entries, in no particular order. */
+  items(): T[] {
+    return this.#heap.items();
+  }
+
   /** The earliest deadline, or Infinity when empty. */
   get earliestMs(): number {
     return this.#heap.first?.expiresMs ?? Number.POSITIVE_INFINITY;
-  }
-
-  /** All entries, in no order to rely on. */
-  *[Symbol.iterator](): Iterator<T> {
-    for (let i = 0; i < this.#heap.size; i++) yield this.#heap.at(i) as T;
   }
 
   /** Entries without a deadline (Infinity) are not kept. */

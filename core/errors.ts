@@ -153,6 +153,12 @@ export const errorKinds = {
     retryable: false,
     advice: '`shoal infer --help` tells which files can be sent.',
   },
+  BAD_TRACE: {
+    grpc: INVALID_ARGUMENT,
+    http: 400,
+    retryable: false,
+    advice: '`shoal plan --help` shows what traces and profiles look like.',
+  },
   UNSUPPORTED: { grpc: UNIMPLEMENTED, http: 501, retryable: false, advice: 'This part of the protocol is not served.' },
   ROUTE_NOT_FOUND: {
     grpc: UNIMPLEMENTED,

@@ -26,6 +26,11 @@ export class IndexedHeap<T extends HeapItem> {
     return this.#items[index];
   }
 
+  /** All of them, in no order that one could rely on. */
+  items(): T[] {
+    return [...this.#items];
+  }
+
   add(item: T): void {
     this.#items.push(item);
     this.#up(this.#items.length - 1, item);

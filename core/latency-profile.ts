@@ -29,13 +29,16 @@ const isTimeToLook = (sequence: number): boolean =>
  * same observations in the same order give the same profile.
  *
  * Batch sizes are gathered in knots, one for each up to 8 rows and then about 1.25 apart. A knot remembers its last
- * nine executions and goes by their median, so that a stall changes nothing and a lasting shift is followed after five.
+ * nine executions and goes by their median, so that a stall changes nothing and a lasting shift is followed after five;
+ * a new one begins with what the others let expect, so that its first execution needs a second one to be believed.
  * Between knots ℓ is linear; the medians are made non-decreasing by isotonic regression, weighted by how many
  * executions are behind each (pool-adjacent-violators; Ayer et al. 1955, see `makeMonotone`).
  *
  * A knot that is not observed any more moves with those that are: it is multiplied by the median of what the observed
  * ones take now over what they took when this one was last observed. A neighbour that takes half the device thus shows
- * in sizes that have not been tried since. The same holds for what was seeded by a faster or slower machine.
+ * in sizes that have not been tried since. The same holds for what was seeded by a faster or slower machine. And it is
+ * never thought to take longer than smaller batches that are observed would take one after the other: whoever avoids a
+ * size for what it once took would otherwise never learn that it takes less.
  */
 export class LatencyProfile {
   readonly #knots: (ProfileKnot | undefined)[] = [];
@@ -60,12 +63,16 @@ export class LatencyProfile {
     const index = knotIndex(rows);
     let knot = this.#knots[index];
     if (knot === undefined) {
+      const expectedMs = this.typicalMs(rows);
       knot = new ProfileKnot();
+      // Else a size that stalls when it is tried for the first time would raise all larger ones with it.
+      if (expectedMs > 0) knot.expect(rows, expectedMs);
       this.#knots[index] = knot;
     }
     if (rows > this.#knownRows) this.#knownRows = rows;
     this.#sequence++;
-    if (knot.observe(rows, ms, this.#sequence)) this.#isStale = true;
+    const wasSeen = knot.lastSeen > this.#sequence - epoch;
+    if (knot.observe(rows, ms, this.#sequence) || !wasSeen) this.#isStale = true;
     if (isTimeToLook(this.#sequence)) this.#followDrift();
   }
 
@@ -115,6 +122,7 @@ export class LatencyProfile {
   /** How far each knot that was not observed of late has to be moved, to go along with those that were. */
   #followDrift(): void {
     const oldest = this.#sequence - epoch;
+    this.#isStale = true;
     for (const [index, knot] of this.#knots.entries()) {
       if (knot === undefined || knot.lastSeen > oldest) continue;
       knot.baseline ??= Float64Array.from(this.#knots, (other) => other?.typicalMs ?? 0);
@@ -132,12 +140,24 @@ export class LatencyProfile {
   }
 
   #tabulate(): void {
+    const oldest = this.#sequence - epoch;
     let length = 0;
+    let perRowMs = Number.POSITIVE_INFINITY;
+    let highPerRowMs = Number.POSITIVE_INFINITY;
     for (const knot of this.#knots) {
       if (knot === undefined) continue;
+      let typicalMs = knot.typicalMs * knot.drift;
+      let highMs = knot.highMs * knot.drift;
+      if (knot.lastSeen > oldest) {
+        perRowMs = Math.min(perRowMs, typicalMs / knot.rows);
+        highPerRowMs = Math.min(highPerRowMs, highMs / knot.rows);
+      } else {
+        typicalMs = Math.min(typicalMs, perRowMs * knot.rows);
+        highMs = Math.min(highMs, highPerRowMs * knot.rows);
+      }
       this.#rows[length] = knot.rows;
-      this.#typical[length] = knot.typicalMs * knot.drift;
-      this.#high[length] = knot.highMs * knot.drift;
+      this.#typical[length] = typicalMs;
+      this.#high[length] = highMs;
       weights[length] = knot.isSeeded ? seedWeight : knot.count;
       highWeights[length] = knot.isSeeded ? seedWeight : knot.count;
       length++;

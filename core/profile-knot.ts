@@ -54,6 +54,11 @@ export class ProfileKnot {
     );
   }
 
+  /** What the profile would have said here so far, as if observed once. */
+  expect(rows: number, ms: number): void {
+    this.#put(rows, ms);
+  }
+
   /** Somebody else's value, as if observed once; replaces an earlier one. */
   seed(rows: number, ms: number, baseline: Float64Array): void {
     this.count = 0;

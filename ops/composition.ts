@@ -28,6 +28,7 @@ function workerOf(settings: Settings, workerId: string, devices: readonly string
     devices,
     repository: settings.models,
     slabDir: settings.slabDir,
+    data: settings.data,
     pipelineDepth: settings.pipelineDepth,
     batchTimeoutMs: settings.batchTimeoutMs,
     loadTimeoutMs: settings.loadTimeoutMs,

@@ -10,7 +10,7 @@ export const ExitCode = {
   INTERRUPTED: 130,
 } as const;
 
-const usageCodes: readonly ErrorCode[] = ['BAD_SETTING', 'BAD_FILE'];
+const usageCodes: readonly ErrorCode[] = ['BAD_SETTING', 'BAD_FILE', 'BAD_TRACE'];
 
 /** What an uncaught failure of a command comes to: the process's exit code and what to print, if anything. */
 export function outcomeOf(

@@ -6,6 +6,7 @@ import { registerCoordinator } from './commands/coordinator.js';
 import { registerInfer } from './commands/infer.js';
 import { registerModel } from './commands/model.js';
 import { registerModels } from './commands/models.js';
+import { registerPlan } from './commands/plan.js';
 import { registerUp } from './commands/up.js';
 import { registerWorker } from './commands/worker.js';
 import { registerWorkers } from './commands/workers.js';
@@ -19,6 +20,7 @@ Examples:
   shoal models                                                 what is served, and what is not and why
   shoal model explain magika                                   why its batches are as they are
   shoal bench magika --concurrency 1,8,64                      how fast is it?
+  shoal plan --trace d.jsonl --profile p.json --slo 'p99<1s'   how many workers does it take?
   shoal coordinator; shoal worker --join HOST:8001             the same by hand, on several machines
   shoal config                                                 every setting and where it comes from
 
@@ -65,6 +67,7 @@ export function buildProgram(services: Services, output: OutputConfiguration = {
   registerModel(program);
   registerWorkers(program);
   addBench(program);
+  registerPlan(program);
   registerConfig(program);
   return program;
 }

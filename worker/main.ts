@@ -1,3 +1,4 @@
+import path from 'node:path';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
 import { systemClock } from '../core/clock.js';
 import { serverOptions } from '../platform/grpc-options.js';
@@ -16,6 +17,8 @@ export interface WorkerSettings {
   readonly repository: string;
   readonly devices: readonly string[];
   readonly slabDir: string;
+  /** Folder for what must outlive a restart. */
+  readonly data: string;
   readonly pipelineDepth: number;
   readonly batchTimeoutMs: number;
   readonly loadTimeoutMs: number;
@@ -29,11 +32,12 @@ export interface WorkerSettings {
  * @throws BAD_SETTING, PROVIDER_MISSING, OUT_OF_SPACE
  */
 export function startWorker(settings: WorkerSettings): Promise<Worker> {
-  const { log, repository, ...rest } = settings;
+  const { log, repository, data, ...rest } = settings;
   const logger = log.child({ component: 'worker', worker: settings.workerId });
   return createWorker({
     ...rest,
     repositories: [repository],
+    profileDir: path.join(data, 'profiles'),
     scan: async (dir) => {
       const found = await scanRepository(dir);
       for (const warning of found.warnings) logger.warn(warning);

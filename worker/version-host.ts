@@ -8,8 +8,10 @@ import { type Device, deviceText } from './executor/device.js';
 import { Executor, type ExecutorOptions } from './executor/executor.js';
 import type { ObservedModel, PrepareReport } from './executor/protocol.js';
 import { type BatchReply, type CancelBatch, InstancePool } from './instance-pool.js';
+import type { ProfileStore } from './profile-store.js';
 import type { VersionPlan } from './repository/version-plan.js';
 import type { RestartSettings } from './restart-policy.js';
+import { VersionProfiles } from './version-profiles.js';
 import { warmUpRowCounts } from './warm-up-sizes.js';
 
 /** @throws MODEL_UNLOADABLE when plan and model disagree. */
@@ -31,6 +33,8 @@ export interface HostContext {
   readonly timers: Timers;
   readonly random: Random;
   readonly logger: Logger;
+  /** Where latency profiles outlive the worker; undefined: nowhere. */
+  readonly profileStore: ProfileStore | undefined;
   /** Runs a load when its turn comes: only so many at a time. */
   readonly inTurn: <T>(load: () => Promise<T>) => Promise<T>;
 }
@@ -46,6 +50,7 @@ export class VersionHost {
   readonly #pool: InstancePool;
   /** Processes that load or warm up: nobody waits for them when the version is given up. */
   readonly #starting = new Set<Executor>();
+  readonly #profiles: VersionProfiles;
   #state: VersionState = 'loading';
   #reason = '';
   /** Told with every state, for good: why the version is not served the way one might expect. */
@@ -65,11 +70,21 @@ export class VersionHost {
     this.#logger = context.logger.child({ model: plan.model, version: plan.version });
     this.#announce = announce;
     const { restart, clock, timers, random } = context;
+    const instances = devices.map((device, index) => ({
+      id: `${context.workerId}:${this.key}#${index}`,
+      device: deviceText(device),
+    }));
+    this.#profiles = new VersionProfiles({
+      plan,
+      instances,
+      threads: plan.session.intraOpThreads ?? context.intraOpThreads(devices.length),
+      store: context.profileStore,
+      clock,
+      timers,
+      moved: () => this.#tell(),
+    });
     this.#pool = new InstancePool({
-      instances: devices.map((device, index) => ({
-        id: `${context.workerId}:${this.key}#${index}`,
-        device: deviceText(device),
-      })),
+      instances,
       launch: (instance) => context.inTurn(() => this.#launch(instance)),
       restart,
       clock,
@@ -85,7 +100,8 @@ export class VersionHost {
     const reason = [this.#reason || this.#pool.reason, this.#remark].filter((text) => text !== '').join(' ');
     const slots = this.#state === 'ready' ? this.#pool.slots : 0;
     const instances = this.#pool.statuses();
-    return { model, version, state: this.#state, reason, spec: this.#spec, slots, instances, profiles: {} };
+    const { points: profiles } = this.#profiles;
+    return { model, version, state: this.#state, reason, spec: this.#spec, slots, instances, profiles };
   }
 
   /** Batches that one coordinator may have here at a time for this device; in all, if it is empty. */
@@ -96,6 +112,7 @@ export class VersionHost {
   /** Loads and warms all instances. Never throws: a failure is the version's state. */
   async load(): Promise<void> {
     const startMs = this.#context.clock.nowMs();
+    this.#profiles.identify();
     try {
       await this.#pool.start();
       const { slots } = this.#pool;
@@ -139,11 +156,12 @@ export class VersionHost {
     this.#pool.kill(new ShoalError('DRAINING', 'The worker shut down before the batch was done.'));
   }
 
-  /** Ends the processes; what waits is answered as draining. */
+  /** Ends the processes; what waits is answered as draining. What was learned is stored. */
   async end(): Promise<void> {
     if (this.#state !== 'draining') this.#setState('draining', 'The worker is shutting down.');
     for (const executor of this.#starting) executor.kill();
     await this.#pool.close(new ShoalError('DRAINING', `The version ${this.key} is being unloaded.`));
+    await this.#profiles.close();
   }
 
   async #launch(index: number): Promise<Executor> {
@@ -157,7 +175,7 @@ export class VersionHost {
       const { modelPath, session } = this.plan;
       const intraOpThreads = this.#context.intraOpThreads(this.#devices.length);
       const observed = await executor.load({ modelPath, device, session, intraOpThreads });
-      await this.#prepare(executor, observed);
+      await this.#prepare(executor, observed, deviceText(device));
       return executor;
     } catch (thrown) {
       await executor.close();
@@ -168,25 +186,33 @@ export class VersionHost {
   }
 
   /** The first instance decides the spec for all of them; each warms up. */
-  async #prepare(executor: Executor, observed: ObservedModel): Promise<void> {
+  async #prepare(executor: Executor, observed: ObservedModel, device: string): Promise<void> {
     const { plan } = this;
     const first = this.#spec === undefined;
     const resolved = first ? this.#context.resolve(plan, observed) : undefined;
     const spec = resolved?.spec ?? this.#spec;
     if (spec === undefined) return;
     const rowCounts = warmUpRowCounts(spec.maxBatchSize, spec.batching);
+    const timeRuns = await this.#profiles.wantsTrials(device);
     const report = await executor.prepare({
       rowCounts,
       samples: plan.warmup,
       budgetMs: this.#context.warmUpBudgetMs,
       probeRows: first && spec.maxBatchSize > 1,
       probeBuckets: first ? spec.buckets : undefined,
+      timeRuns,
     });
-    if (resolved === undefined) return;
-    for (const warning of [...(resolved.warnings ?? []), ...report.warnings]) this.#logger.warn(warning);
-    const judged = this.#judge(spec, resolved.batchingInferred, report);
-    if (judged.buckets !== undefined) this.#judgePadding(report);
-    this.#spec = Object.freeze(judged);
+    if (resolved !== undefined) {
+      for (const warning of [...(resolved.warnings ?? []), ...report.warnings]) this.#logger.warn(warning);
+      const judged = this.#judge(spec, resolved.batchingInferred, report);
+      if (judged.buckets !== undefined) this.#judgePadding(report);
+      this.#spec = Object.freeze(judged);
+    }
+    if (timeRuns) {
+      // Sizes were tried that a model whose rows are not independent will never be given.
+      const batches = (this.#spec?.maxBatchSize ?? 0) > 0;
+      this.#profiles.inform(device, batches ? report.timings : report.timings.filter(({ rows }) => rows === 1));
+    }
   }
 
   /** Padding is the model's author's word: what the probe found is said, and the version served as declared. */
@@ -222,13 +248,15 @@ export class VersionHost {
 
   /** A batch whose outputs have not a row for each of its rows cannot be divided among its requests. */
   #checked(batch: Batch, answer: BatchReply): BatchReply {
-    if (answer.kind !== 'result' || this.#spec === undefined || this.#spec.maxBatchSize === 0) return answer;
-    for (const { name, shape } of answer.result.outputs) {
-      if (shape[0] !== batch.rows) {
+    if (answer.kind !== 'result' || this.#spec === undefined) return answer;
+    const { outputs, instance, timing } = answer.result;
+    for (const { name, shape } of outputs) {
+      if (this.#spec.maxBatchSize > 0 && shape[0] !== batch.rows) {
         const text = `The model's output "${name}" has shape [${shape.join(',')}] for a batch of ${batch.rows} rows.`;
         return failure(batch.batchId, new ShoalError('EXECUTION_FAILED', text));
       }
     }
+    this.#profiles.observe(instance, batch.rows, timing);
     return answer;
   }
 
@@ -238,13 +266,18 @@ export class VersionHost {
     } else if (this.#state === 'loading' && this.#pool.slots > 0) {
       this.#setState('ready', '');
     } else {
-      this.#announce(this);
+      this.#tell();
     }
   }
 
   #setState(state: VersionState, reason: string): void {
     this.#state = state;
     this.#reason = reason;
+    this.#tell();
+  }
+
+  #tell(): void {
+    this.#profiles.told();
     this.#announce(this);
   }
 }

@@ -10,6 +10,7 @@ import { Executor } from './executor/executor.js';
 import { checkSlabFolder, defaultSlabDir } from './executor/slab.js';
 import { WorkerSession } from './link-session.js';
 import { placeInstances } from './placement.js';
+import { ProfileStore } from './profile-store.js';
 import type { VersionPlan } from './repository/version-plan.js';
 import { defaultRestartSettings, type RestartSettings } from './restart-policy.js';
 import { takeTurns } from './turns.js';
@@ -34,6 +35,8 @@ export interface WorkerOptions {
   readonly timers: Timers;
   /** Folder for slabs; default `/dev/shm`, or the system's temporary folder where there is none. */
   readonly slabDir?: string;
+  /** Folder where latency profiles outlive the worker; default: they do not. */
+  readonly profileDir?: string;
   /** A batch that runs longer counts as hung, in milliseconds; default 60 000. */
   readonly batchTimeoutMs?: number;
   /** The same for loading a model, and for its warm-up; default 300 000. */
@@ -83,7 +86,7 @@ export class Worker implements WorkerEndpoint {
 
   /** For `createWorker`. */
   constructor(options: WorkerOptions, devices: readonly Device[]) {
-    const { clock, timers, logger, resolve, pipelineDepth = 1 } = options;
+    const { clock, timers, logger, resolve, pipelineDepth = 1, profileDir, workerId } = options;
     this.#options = options;
     this.#devices = devices;
     this.info = {
@@ -116,6 +119,7 @@ export class Worker implements WorkerEndpoint {
       timers,
       random: seededRandom(options.seed ?? freshSeed()),
       logger,
+      profileStore: profileDir === undefined ? undefined : new ProfileStore({ folder: profileDir, workerId, logger }),
       inTurn: takeTurns(options.concurrentLoads ?? 2),
     };
   }

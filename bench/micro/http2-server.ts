@@ -1,6 +1,6 @@
 // A server that does nothing, for measuring what a gRPC call costs by itself. Run pinned to one core, with a load
 // generator on another: `npm run build && taskset -c 0 node dist/bench/micro/http2-server.js [lean|grpc-js] [PORT] [ANSWER_BYTES]`
-// and, for one, `oipload --addr 127.0.0.1:PORT --model null --input x:FP32:1x3072 --concurrency 64 --server-pid PID`.
+// and `taskset -c 1 node dist/bench/micro/http2-client.js http2 PORT`, for one.
 import { Server, ServerCredentials, type sendUnaryData } from '@grpc/grpc-js';
 import { serverOptions } from '../../platform/grpc-options.js';
 import { openGrpcFallback } from '../../platform/http2/grpc-fallback.js';

@@ -4,6 +4,7 @@ import { text } from 'node:stream/consumers';
 import { z } from 'zod';
 import { ShoalError } from '../../core/errors.js';
 import { shapeText, type TensorSpec } from '../../core/tensor.js';
+import { nothing } from '../latency-histogram.js';
 import type { RunSummary } from '../point.js';
 import { type CpuWatch, cpuBetween, sampleCpu } from '../process-cpu.js';
 
@@ -83,7 +84,6 @@ export function parseExternal(output: string): RunSummary {
   const { 'p99.9': p999, ...rest } = data.latency_us;
   const failed = { ...data.errors, WRONG_ANSWER: data.verify_failed, UNANSWERED: data.unfinished };
   const errors = Object.entries(failed).filter(([, count]) => count > 0);
-  const none = { count: 0, mean: 0, p50: 0, p90: 0, p95: 0, p99: 0, p999: 0, max: 0 };
   const first = data.first_error ?? '';
   return {
     windowMs: data.duration_s * 1000,
@@ -93,13 +93,18 @@ export function parseExternal(output: string): RunSummary {
     rowsPerS: data.throughput,
     goodputPerS: data.throughput,
     latencyUs: { ...rest, p999, count: data.ok },
-    sendLagUs: none,
+    attainment: data.sent > 0 ? data.ok / data.sent : 0,
+    refusedShare: 0,
+    refusalUs: nothing,
+    meanBatch: undefined,
+    sendLagUs: nothing,
     heldBack: 0,
-    errors: Object.fromEntries(errors.map(([code, count]) => [code, { count, first }])),
+    errors: Object.fromEntries(errors.map(([code, count]) => [code, { count, first, latencyUs: nothing }])),
     clientCpuUsPerRequest: data.client_cpu_us_per_request,
     serverCpuUsPerRequest: {},
     loopUtilisation: 0,
     cpuUtilisation: 0,
+    stallMs: 0,
     verdict: {
       valid: errors.length === 0,
       reasons: errors.map(([code, count]) => `${count} requests ended in ${code}: ${first}.`),

@@ -33,8 +33,9 @@ export class OthersGauge {
   }
 }
 
-/** Waits until others use less than `mostOthers` cores, at most `limitMs`. False: still disturbed. */
+/** Waits until others use less than `mostOthers` cores, at most `limitMs`, 0: not at all. False: not known to be quiet. */
 export async function waitForQuiet(mostOthers: number, limitMs: number): Promise<boolean> {
+  if (limitMs === 0) return false;
   const endMs = systemClock.nowMs() + limitMs;
   for (;;) {
     const gauge = new OthersGauge();
@@ -42,5 +43,30 @@ export async function waitForQuiet(mostOthers: number, limitMs: number): Promise
     if (gauge.read() < mostOthers) return true;
     if (systemClock.nowMs() >= endMs) return false;
     await pause(retryMs);
+  }
+}
+
+export interface QuietLimits {
+  /** Cores' worth of work by others above which a measurement counts as disturbed. */
+  readonly mostOthers: number;
+  /** Longest wait for a quiet machine before each. */
+  readonly quietLimitMs: number;
+}
+
+/** A disturbed measurement is made again this often before it is kept and flagged. */
+const attempts = 3;
+
+/** Measures while others leave the machine alone, as far as they do. */
+export async function undisturbed<T>(
+  { mostOthers, quietLimitMs }: QuietLimits,
+  measure: () => Promise<T>,
+): Promise<{ readonly measured: T; readonly disturbed: boolean }> {
+  for (let attempt = 1; ; attempt++) {
+    await waitForQuiet(mostOthers, quietLimitMs);
+    const others = new OthersGauge();
+    const measured = await measure();
+    const disturbed = others.read() > mostOthers;
+    // Who does not wait for quiet does not want to measure again for the want of it either.
+    if (!disturbed || attempt === attempts || quietLimitMs === 0) return { measured, disturbed };
   }
 }

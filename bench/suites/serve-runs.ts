@@ -1,20 +1,18 @@
 import { join } from 'node:path';
-import { invariant } from '../../core/errors.js';
 import type { TensorSpec } from '../../core/tensor.js';
-import { batchSizes, type Ceiling, combineCeiling, runCeiling } from '../ceiling.js';
+import { batchSizes, type Ceiling, combineCeiling } from '../ceiling.js';
 import type { CeilingSample } from '../ceiling-messages.js';
 import type { BenchModel } from '../models/generate.js';
 import { withNullServer } from '../null-fleet.js';
 import { msText } from '../number-text.js';
 import { type RunSummary, summarisePoint } from '../point.js';
-import type { CpuWatch } from '../process-cpu.js';
 import { thisMachine } from '../report.js';
-import { runSession } from '../session.js';
 import { spread } from '../spread.js';
-import { runExternal } from './external-load.js';
-import { OthersGauge, waitForQuiet } from './quiet-machine.js';
+import { type QuietLimits, undisturbed, waitForQuiet } from './quiet-machine.js';
+import { batchChange } from './scrape.js';
 import type { ServePoint, ServeResult } from './serve-report.js';
 import { type ServerUnderTest, startServer } from './server-under-test.js';
+import { bareLoop, closedLoop, type SuiteLoad } from './suite-run.js';
 
 interface Subject {
   readonly model: BenchModel | 'null';
@@ -34,27 +32,15 @@ export const serveSubjects: readonly (Subject & { readonly model: BenchModel })[
   { model: 'tiny', input: rowOf(64), concurrencies: [1, 64] },
 ];
 
-export interface ServePlan {
+export interface ServePlan extends SuiteLoad, QuietLimits {
   readonly subjects: readonly (Subject & { readonly model: BenchModel })[];
   /** Holds the models in `models/`; the server's data go beside them. */
   readonly folder: string;
   readonly repetitions: number;
-  readonly durationMs: number;
-  readonly warmupMs: number;
   readonly serverCpus: string;
-  readonly loadCpus: string;
-  readonly processes: number;
-  /** Cores' worth of work by others above which a point counts as disturbed. */
-  readonly mostOthers: number;
-  readonly quietLimitMs: number;
-  /** Words of another load generator's command; empty: our own. */
-  readonly loadgen: readonly string[];
 }
 
-/** A disturbed point is measured again this often before it is kept and flagged. */
-const attempts = 3;
 const mostRows = 64;
-const never = new AbortController().signal;
 
 interface Taken {
   readonly run: RunSummary;
@@ -73,7 +59,8 @@ export async function runServeSuite(plan: ServePlan, say: (line: string) => void
   let repetition = 0;
   const loads = async (subject: Subject, server: ServerUnderTest): Promise<void> => {
     for (const concurrency of subject.concurrencies) {
-      const point = await undisturbed(plan, () => load(plan, subject, concurrency, server));
+      const { measured, disturbed } = await undisturbed(plan, () => load(plan, subject, concurrency, server));
+      const point: Taken = { ...measured, disturbed };
       push(taken, pointKey(subject, concurrency), point);
       const { throughputPerS, latencyUs } = point.run;
       say(
@@ -83,15 +70,21 @@ export async function runServeSuite(plan: ServePlan, say: (line: string) => void
     }
   };
   for (repetition = 1; repetition <= plan.repetitions; repetition++) {
-    const data = join(plan.folder, `data-${repetition}`);
-    const server = await startServer(join(plan.folder, 'models'), models, plan.serverCpus, data);
+    const server = await startServer({
+      repository: join(plan.folder, 'models'),
+      models,
+      cpus: plan.serverCpus,
+      dataFolder: join(plan.folder, `data-${repetition}`),
+    });
     try {
       for (const subject of plan.subjects) {
         await waitForQuiet(plan.mostOthers, plan.quietLimitMs);
-        push(samples, subject.model, ...(await bareLoop(plan, subject)));
+        const modelFile = join(plan.folder, 'models', subject.model, '1', 'model.onnx');
+        const sizes = batchSizes(mostRows);
+        push(samples, subject.model, ...(await bareLoop(modelFile, subject.input, sizes, plan.serverCpus)));
         await loads(subject, server);
       }
-      await withNullServer(plan.serverCpus, (address, pid) => loads(nullSubject, { ...server, pid, address }));
+      await withNullServer(plan.serverCpus, (address, pid) => loads(nullSubject, { ...server, pids: [pid], address }));
     } finally {
       await server.stop();
     }
@@ -105,99 +98,16 @@ function push<T>(map: Map<string, T[]>, key: string, ...values: T[]): void {
   map.set(key, [...(map.get(key) ?? []), ...values]);
 }
 
-const bareLoop = (plan: ServePlan, { model, input }: Subject): Promise<readonly CeilingSample[]> =>
-  runCeiling(
-    {
-      modelFile: join(plan.folder, 'models', model, '1', 'model.onnx'),
-      providers: ['cpu'],
-      intraOpThreads: 1,
-      inputs: { specs: [input], batched: true, files: new Map() },
-      batchSizes: batchSizes(mostRows),
-      warmupMs: 250,
-      durationMs: 1000,
-      seed: 1,
-    },
-    plan.serverCpus,
-    never,
-  );
-
-async function undisturbed(plan: ServePlan, measure: () => Promise<Omit<Taken, 'disturbed'>>): Promise<Taken> {
-  for (let attempt = 1; ; attempt++) {
-    await waitForQuiet(plan.mostOthers, plan.quietLimitMs);
-    const others = new OthersGauge();
-    const measured = await measure();
-    const disturbed = others.read() > plan.mostOthers;
-    if (!disturbed || attempt === attempts) return { ...measured, disturbed };
-  }
-}
-
 async function load(
   plan: ServePlan,
   subject: Subject,
   concurrency: number,
   server: ServerUnderTest,
 ): Promise<Omit<Taken, 'disturbed'>> {
-  const before = await server.batchCounts(subject.model);
-  const run = await (plan.loadgen.length > 0 ? external : own)(plan, subject, concurrency, server);
-  const after = await server.batchCounts(subject.model);
-  return { run, meanBatch: (after.rows - before.rows) / Math.max(1, after.batches - before.batches) };
+  const before = await server.scrape();
+  const run = await closedLoop(plan, { ...subject, concurrency, server });
+  return { run, meanBatch: batchChange(before, await server.scrape(), subject.model).meanRows };
 }
-
-/** The coordinator's process, and its children by name. */
-const watchesOf = (server: ServerUnderTest): readonly CpuWatch[] => [{ name: 'shoal', pids: [server.pid], tree: true }];
-
-async function own(
-  plan: ServePlan,
-  subject: Subject,
-  concurrency: number,
-  server: ServerUnderTest,
-): Promise<RunSummary> {
-  const report = await runSession(
-    {
-      target: { server: server.address, model: subject.model, version: '' },
-      loads: [{ kind: 'closed', concurrency }],
-      inputs: { rows: undefined, shapes: new Map(), files: new Map() },
-      runs: 1,
-      warmupMs: plan.warmupMs,
-      durationMs: plan.durationMs,
-      drainMs: 10_000,
-      deadlineMs: undefined,
-      maxInFlight: 20_000,
-      pacing: 'spin',
-      seed: 1,
-      payloads: 8,
-      verify: false,
-      processes: plan.processes,
-      cpus: plan.loadCpus,
-      watches: watchesOf(server),
-      ceiling: undefined,
-    },
-    { progressed: () => undefined },
-    never,
-  );
-  const run = report.points[0]?.runs[0];
-  invariant(run !== undefined, 'a session of one run reports it');
-  return run;
-}
-
-const external = (
-  plan: ServePlan,
-  subject: Subject,
-  concurrency: number,
-  server: ServerUnderTest,
-): Promise<RunSummary> =>
-  runExternal({
-    command: plan.loadgen,
-    server: server.address,
-    model: subject.model,
-    input: subject.input,
-    concurrency,
-    durationMs: plan.durationMs,
-    warmupMs: plan.warmupMs,
-    cpus: plan.loadCpus,
-    watches: watchesOf(server),
-    answered: async () => (await server.batchCounts(subject.model)).rows,
-  });
 
 function summarise(
   plan: ServePlan,
@@ -216,7 +126,7 @@ function summarise(
         model: subject.model,
         concurrency,
         summary: summarisePoint(
-          { kind: 'closed', concurrency },
+          { name: '', load: { kind: 'closed', concurrency }, deadlineMs: undefined, callers: [] },
           runs.map((one) => one.run),
         ),
         meanBatch: spread(runs.map((one) => one.meanBatch)),

@@ -9,8 +9,9 @@ import { join } from 'node:path';
 import { Command } from 'commander';
 import { ShoalError } from '../../core/errors.js';
 import { parseDurationMs, parsePositiveDurationMs } from '../duration.js';
+import { clientKinds } from '../infer-caller.js';
 import { generateBenchModels } from '../models/generate.js';
-import { parseCount, parseCpus, parseNumber } from '../options.js';
+import { oneOf, parseCount, parseCpus, parseNumber } from '../options.js';
 import { complaints, serveMarkdown } from './serve-report.js';
 import { runServeSuite, type ServePlan, serveSubjects } from './serve-runs.js';
 
@@ -22,6 +23,7 @@ interface Typed {
   readonly serverCpus: string;
   readonly loadCpus: string;
   readonly processes: string;
+  readonly client: string;
   readonly maxOther: string;
   readonly quietLimit: string;
   readonly loadgen?: string;
@@ -44,6 +46,7 @@ function planOf(typed: Typed, folder: string): ServePlan {
     serverCpus: parseCpus('--server-cpus', typed.serverCpus),
     loadCpus: parseCpus('--load-cpus', typed.loadCpus),
     processes: parseCount('--processes', typed.processes, 1, 64),
+    client: oneOf('--client', typed.client, clientKinds),
     mostOthers: parseNumber('--max-other', typed.maxOther, 0, 1024),
     quietLimitMs: parseDurationMs('--quiet-limit', typed.quietLimit),
     loadgen: typed.loadgen === undefined ? [] : typed.loadgen.split(' '),
@@ -59,6 +62,7 @@ const program = new Command('bench:serve')
   .option('--server-cpus <list>', 'cores of the server, and of the bare loop while the server idles', '0')
   .option('--load-cpus <list>', 'cores of the harness', '1')
   .option('--processes <n>', 'load processes', '1')
+  .option('--client <kind>', 'who makes the calls: http2 or grpc-js', 'http2')
   .option('--max-other <cores>', 'a point is disturbed when others use more than this', '0.05')
   .option('--quiet-limit <time>', 'longest wait for a quiet machine before each point', '60s')
   .option(

@@ -1,46 +1,41 @@
 import type { CancelTimer, Clock, Timers } from '../../core/clock.js';
 import { DeadlineHeap } from '../../core/deadline-heap.js';
 import { type ErrorCode, ShoalError } from '../../core/errors.js';
-import type { TimingReceipt } from '../../core/inference.js';
 import type { BatchFailure, BatchResult, ToWorker } from '../../core/link.js';
-import { type BatchSpan, startBatchSpan } from '../../platform/telemetry/tracing.js';
-import type { LaneRun } from '../scheduling/lane.js';
+import { startBatchSpan } from '../../platform/telemetry/tracing.js';
 import type { LaneRule } from '../scheduling/lane-rule.js';
 import { type Dispatch, Scheduler, type SchedulerOptions } from '../scheduling/scheduler.js';
 import type { Offer } from '../scheduling/workplaces.js';
 import type { ServingObserver } from '../serving.js';
 import { assembleBatch, splitResult } from './batch-assembly.js';
 import type { Call, CallPiece } from './call.js';
+import { expiredError, hopelessError, timedOutError } from './deadline-errors.js';
+import { DoorAllowance } from './door-allowance.js';
+import { type InFlight, receiptOf } from './in-flight.js';
 
 export interface DispatcherOptions {
   readonly clock: Clock;
   readonly timers: Timers;
   /** Runs a function once, after everything that has already arrived was taken in (`setImmediate`). */
   readonly defer: (run: () => void) => void;
+  /** Blocks the whole thread for so long (see `rest`); undefined: never. */
+  readonly nap: ((ms: number) => void) | undefined;
   /** False when that worker is not connected. */
   readonly send: (workerId: string, message: ToWorker) => boolean;
   readonly observer: ServingObserver;
   /** How often rows may be sent to a worker in all, when batches are lost under them. */
   readonly maxAttempts: number;
-  readonly scheduling: SchedulerOptions;
-}
-
-interface InFlight {
-  readonly batchId: number;
-  readonly laneKey: string;
-  readonly workerId: string;
-  readonly pieces: readonly CallPiece[];
-  readonly rows: number;
-  /** With the empty ones that fill up a fixed size. */
-  readonly executedRows: number;
-  readonly dispatchedMs: number;
-  readonly freeSinceMs: number;
-  readonly run: LaneRun;
-  readonly span: BatchSpan;
+  readonly scheduling: Omit<SchedulerOptions, 'doorMs'>;
 }
 
 /** Said of a batch that never ran: the worker's news of its change and the batch met on their way. */
 const refusals: ReadonlySet<ErrorCode> = new Set(['MODEL_NOT_READY', 'DRAINING', 'QUEUE_FULL']);
+
+/** A sleep is worth its two context switches from here on, and must not keep anybody waiting who asks how we are. */
+const shortestNapMs = 1;
+const longestNapMs = 4;
+/** To be awake in time. */
+const wakingMs = 0.3;
 
 /** A worker that goes on offering room and refusing what comes is broken: its requests shall not go round for ever. */
 const maxRefusals = 16;
@@ -56,6 +51,7 @@ export class Dispatcher {
   readonly #inFlight = new Map<number, InFlight>();
   /** Deadlines of rows that are being executed: their callers are told at the deadline, not after. */
   readonly #runningDeadlines = new DeadlineHeap<CallPiece>();
+  readonly #door = new DoorAllowance();
   #lastBatchId = 0;
   #pumpDeferred = false;
   #wake: CancelTimer | undefined;
@@ -63,7 +59,7 @@ export class Dispatcher {
 
   constructor(options: DispatcherOptions) {
     this.#options = options;
-    this.#scheduler = new Scheduler(options.scheduling);
+    this.#scheduler = new Scheduler({ ...options.scheduling, doorMs: () => this.#door.ms });
   }
 
   /** For those who want to know why; not to be changed through this. */
@@ -122,8 +118,10 @@ export class Dispatcher {
 
   /** The caller is gone: what waits leaves the queue, a batch that nobody waits for any more is called back. */
   abandon(call: Call): void {
+    const leftMs = call.deadlineMs - this.#options.clock.nowMs();
+    this.#door.hungUp(leftMs, call.deadlineMs - call.context.arrivedMs);
     // gRPC gives a call up at its deadline by itself, a moment before our own timer does.
-    if (this.#options.clock.nowMs() >= call.deadlineMs - 1) {
+    if (leftMs <= Math.max(1, this.#door.ms)) {
       this.#fail(call, expiredError(call, 'before it was answered'));
       return;
     }
@@ -154,20 +152,7 @@ export class Dispatcher {
     for (let i = 0; i < batch.pieces.length; i++) {
       const piece = batch.pieces[i] as CallPiece;
       const { call } = piece;
-      const batchWaitMs = Math.max(0, batch.dispatchedMs - Math.max(piece.enqueuedMs, batch.freeSinceMs));
-      const receipt: TimingReceipt = {
-        queueUs: (batch.dispatchedMs - call.context.arrivedMs - batchWaitMs) * 1000 + timing.waitUs,
-        inputUs: timing.inputUs,
-        executeUs: timing.executeUs,
-        outputUs: timing.outputUs,
-        batchWaitUs: batchWaitMs * 1000,
-        batchRows: batch.rows,
-        paddedRows: batch.executedRows - batch.rows,
-        version: call.spec.version,
-        worker: workerId,
-        instance: result.instance,
-        attempt: piece.attempt,
-      };
+      const receipt = receiptOf(batch, piece, result);
       const share = shares[i] ?? [];
       const misfit = call.pieces.length > 1 ? call.misfit(share) : undefined;
       if (misfit !== undefined) {
@@ -176,6 +161,7 @@ export class Dispatcher {
       }
       if (!call.deliver(piece, share, receipt)) continue;
       call.span?.end();
+      if (call.deadlineMs !== Number.POSITIVE_INFINITY) this.#door.answered();
       const latencyUs = (nowMs - call.context.arrivedMs) * 1000;
       this.#options.observer.answered(call.spec.model, call.spec.version, call.admitted.rows, latencyUs, receipt);
     }
@@ -299,12 +285,36 @@ export class Dispatcher {
       this.#fail(piece.call, expiredError(piece.call, 'while it waited in the queue'));
     for (const piece of decision.timedOut) this.#fail(piece.call, timedOutError(piece.call, nowMs));
     for (const piece of decision.hopeless) this.#fail(piece.call, hopelessError(piece.call, nowMs));
-    for (const dispatch of decision.dispatches) this.#dispatch(dispatch, nowMs);
+    // Parts of one request may have had different fates just now: whoever is told that it failed is not executed.
+    for (const dispatch of decision.dispatches) {
+      const pieces = dispatch.pieces.filter((piece) => !piece.call.settled);
+      if (pieces.length > 0) {
+        this.#dispatch(dispatch, pieces, nowMs);
+      } else {
+        this.#scheduler.completed(dispatch.run, nowMs);
+        this.#pumpSoon();
+      }
+    }
     this.#wakeAt(Math.min(decision.wakeAtMs, this.#runningDeadlines.earliestMs), nowMs);
+    this.#rest(nowMs);
   }
 
-  #dispatch(dispatch: Dispatch<CallPiece>, nowMs: number): void {
-    const { pieces, rows, workerId, device, laneKey, run, freeSinceMs } = dispatch;
+  /**
+   * While every device is busy, a request that comes can only be put in a queue. To wake up for each costs more than to
+   * serve it: an execution streams the model's weights through the caches, and all code and data of this process have to
+   * come back from memory. So we sleep, a few milliseconds at a time and never past the instant at which a device is
+   * free, and find the requests together.
+   */
+  #rest(nowMs: number): void {
+    if (this.#options.nap === undefined) return;
+    const untilMs = Math.min(this.#scheduler.calmUntilMs(nowMs), this.#runningDeadlines.earliestMs) - wakingMs;
+    const napMs = Math.min(untilMs - nowMs, longestNapMs);
+    if (napMs >= shortestNapMs) this.#options.nap(napMs);
+  }
+
+  #dispatch(dispatch: Dispatch<CallPiece>, pieces: readonly CallPiece[], nowMs: number): void {
+    const { workerId, device, laneKey, run, freeSinceMs } = dispatch;
+    const rows = pieces.reduce((sum, piece) => sum + piece.rows, 0);
     const { spec } = (pieces[0] as CallPiece).call;
     const span = startBatchSpan(pieces, spec.model, spec.version, rows);
     const batch = assembleBatch(++this.#lastBatchId, pieces, rows, nowMs, span.traceparent, device);
@@ -348,29 +358,4 @@ export class Dispatcher {
       this.#pump();
     });
   }
-}
-
-function expiredError(call: Call, where: string): ShoalError {
-  const allowedMs = Math.round(call.deadlineMs - call.context.arrivedMs);
-  return new ShoalError(
-    'DEADLINE_EXPIRED',
-    `The request for model '${call.spec.model}' ran out of its ${allowedMs} ms ${where}.`,
-  );
-}
-
-function timedOutError(call: Call, nowMs: number): ShoalError {
-  const waitedMs = Math.round(nowMs - call.context.arrivedMs);
-  return new ShoalError(
-    'QUEUE_TIMEOUT',
-    `The request waited ${waitedMs} ms for model '${call.spec.model}', which is as long as its queue policy allows.`,
-    { retryAfterMs: waitedMs },
-  );
-}
-
-function hopelessError(call: Call, nowMs: number): ShoalError {
-  const leftMs = Math.max(0, Math.round(call.deadlineMs - nowMs));
-  return new ShoalError(
-    'DEADLINE_INFEASIBLE',
-    `The request for model '${call.spec.model}' has ${leftMs} ms left, less than its execution takes by now.`,
-  );
 }

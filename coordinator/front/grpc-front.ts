@@ -13,6 +13,7 @@ import type { InferenceService, ServingObserver } from '../serving.js';
 import { GrpcHealth, healthPackage } from './grpc-health.js';
 import { unaryFailure } from './grpc-status.js';
 import { inferMethod, transportError } from './infer-method.js';
+import type { StatisticsSource } from './model-statistics.js';
 import { oipHandlers } from './oip-handlers.js';
 import { OpenStreams } from './open-streams.js';
 import { transportRefusals } from './transport-refusals.js';
@@ -29,6 +30,7 @@ export interface GrpcService {
 
 export interface GrpcFrontOptions extends ListenAddress {
   readonly service: InferenceService;
+  readonly statistics: StatisticsSource;
   readonly logger: Logger;
   readonly softwareVersion: string;
   /** Larger request messages are refused with REQUEST_TOO_LARGE. */
@@ -61,7 +63,7 @@ export class GrpcFront {
 
   constructor(options: GrpcFrontOptions) {
     this.#options = options;
-    const { service, logger, softwareVersion, observer } = options;
+    const { service, statistics, logger, softwareVersion, observer } = options;
     const extraServices = options.extraServices ?? [];
     this.#server = new Server({
       ...serverOptions({ maxMessageBytes: options.maxMessageBytes ?? defaultMaxMessageBytes }),
@@ -75,7 +77,7 @@ export class GrpcFront {
         this.#streams.interceptor,
       ],
     });
-    const handlers: UntypedServiceImplementation = oipHandlers({ service, logger, softwareVersion });
+    const handlers: UntypedServiceImplementation = oipHandlers({ service, statistics, logger, softwareVersion });
     this.#server.addService(oipService, handlers);
     this.#health = new GrpcHealth(['', oipServiceName], () => service.ready());
     this.#server.addService(this.#health.definition, this.#health.implementation);

@@ -8,11 +8,13 @@ import type { Logger } from '../../platform/telemetry/logger.js';
 import type { InferenceService, ServingObserver } from '../serving.js';
 import { refusalOf, refuseConnection, sendError } from './http-errors.js';
 import { httpInfer, type ModelRoute } from './http-infer.js';
+import type { StatisticsSource } from './model-statistics.js';
 import { modelMetadata, serverMetadata } from './oip-metadata.js';
 import { lastWordsMs, settledWithin } from './settled-within.js';
 
 export interface HttpFrontOptions extends ListenAddress {
   readonly service: InferenceService;
+  readonly statistics: StatisticsSource;
   readonly logger: Logger;
   readonly softwareVersion: string;
   /** Larger bodies are refused with REQUEST_TOO_LARGE. */
@@ -27,7 +29,7 @@ const requestTimeoutMs = 300_000;
 const modelRoots = ['/v2/models/:model', '/v2/models/:model/versions/:version'];
 
 /**
- * The HTTP door: the REST core of OIP V2 (health, metadata, infer with JSON tensors) on the same service as
+ * The HTTP door: the REST core of OIP V2 (health, metadata, infer with JSON tensors) and Triton's statistics, on the same service as
  * the gRPC door.
  */
 export class HttpFront {
@@ -93,7 +95,7 @@ export class HttpFront {
   }
 
   #addRoutes(): void {
-    const { service, logger, softwareVersion, observer, clock = systemClock } = this.#options;
+    const { service, statistics, logger, softwareVersion, observer, clock = systemClock } = this.#options;
     const app = this.#app;
     app.get('/v2/health/live', () => ({ live: true }));
     app.get('/v2/health/ready', (_request, reply) => {
@@ -101,6 +103,7 @@ export class HttpFront {
       reply.code(ready ? 200 : 503).send({ ready });
     });
     app.get('/v2', () => serverMetadata(softwareVersion));
+    app.get('/v2/models/stats', () => ({ model_stats: statistics.modelStatistics('', '') }));
     const infer = httpInfer({ service, logger, observer, clock, underWay: this.#underWay });
     for (const root of modelRoots) {
       app.get<ModelRoute>(root, ({ params }) => {
@@ -111,6 +114,9 @@ export class HttpFront {
         const ready = service.modelReady(params.model, params.version ?? '');
         reply.code(ready ? 200 : 503).send({ name: params.model, ready });
       });
+      app.get<ModelRoute>(`${root}/stats`, ({ params }) => ({
+        model_stats: statistics.modelStatistics(params.model, params.version ?? ''),
+      }));
       app.post<ModelRoute>(`${root}/infer`, infer);
     }
   }

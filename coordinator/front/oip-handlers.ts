@@ -8,19 +8,22 @@ import type {
   ServerLiveResponse,
   ServerMetadataResponse,
 } from '../../platform/oip/service.js';
+import type { ModelStatisticsResponse } from '../../platform/oip/statistics.js';
 import type { Logger } from '../../platform/telemetry/logger.js';
 import type { InferenceService } from '../serving.js';
 import { grpcStatus } from './grpc-status.js';
 import { callerError } from './incident.js';
+import type { StatisticsSource } from './model-statistics.js';
 import { modelMetadata, serverMetadata } from './oip-metadata.js';
 
 /** Every method of `inference.GRPCInferenceService` but ModelInfer, which has a door of its own (`infer-method.ts`). */
 export function oipHandlers(parts: {
   readonly service: InferenceService;
+  readonly statistics: StatisticsSource;
   readonly logger: Logger;
   readonly softwareVersion: string;
 }) {
-  const { service, logger, softwareVersion } = parts;
+  const { service, statistics, logger, softwareVersion } = parts;
   return {
     ServerLive: answering<EmptyMessage, ServerLiveResponse>(logger, () => ({ live: true })),
     ServerReady: answering<EmptyMessage, ReadyResponse>(logger, () => ({ ready: service.ready() })),
@@ -32,6 +35,9 @@ export function oipHandlers(parts: {
       const { spec, versions } = service.describe(name, version);
       return modelMetadata(spec, versions);
     }),
+    ModelStatistics: answering<ModelVersionRequest, ModelStatisticsResponse>(logger, ({ name, version }) => ({
+      model_stats: statistics.modelStatistics(name, version),
+    })),
   } satisfies UntypedServiceImplementation;
 }
 

@@ -3,11 +3,11 @@ import type { ModelMetadataResponse, ServerMetadataResponse } from '../../platfo
 
 export const serverName = 'shoal';
 
-/** What the OIP calls ServerMetadata; no extensions are spoken yet. */
+/** What the OIP calls ServerMetadata. Extensions have Triton's names. */
 export const serverMetadata = (softwareVersion: string): ServerMetadataResponse => ({
   name: serverName,
   version: softwareVersion,
-  extensions: [],
+  extensions: ['statistics'],
 });
 
 /** What the OIP calls ModelMetadata. */

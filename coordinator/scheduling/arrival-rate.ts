@@ -1,5 +1,7 @@
 /** Weight of the newest gap between arrivals. */
 const newest = 0.05;
+/** Fewer arrivals say nothing about how often they come. */
+const leastArrivals = 16;
 /** A wait is given up after this many usual gaps without an arrival. */
 const patience = 2;
 /** When fewer than this share of the waits were rewarded, only one in `retryEvery` chances is taken. */
@@ -17,6 +19,7 @@ const retryEvery = 32;
 export class ArrivalRate {
   #meanGapMs = Number.POSITIVE_INFINITY;
   #lastMs = Number.NEGATIVE_INFINITY;
+  #arrivals = 0;
   #success = 1;
   #chances = 0;
   #waitedForMs = Number.NEGATIVE_INFINITY;
@@ -35,12 +38,14 @@ export class ArrivalRate {
       this.#meanGapMs = (1 - weight) * before + weight * gapMs;
     }
     this.#lastMs = nowMs;
+    this.#arrivals++;
     if (this.#isWaiting) this.#rewarded(true);
   }
 
   /** Until when to wait for one more row, given the rule's α and β in milliseconds; `nowMs`: not at all. */
   waitUntil(rows: number, fixedMs: number, perRowMs: number, nowMs: number): number {
     const gapMs = this.#meanGapMs;
+    if (this.#arrivals < leastArrivals) return nowMs;
     if ((rows + 1) * gapMs + rows * perRowMs >= fixedMs) return nowMs;
     const untilMs = this.#lastMs + patience * gapMs;
     if (untilMs <= nowMs) {

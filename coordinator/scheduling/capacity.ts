@@ -5,6 +5,7 @@ import type { SharedDevice } from './devices.js';
 /** One batch on its way. */
 export interface Run<L> {
   readonly capacity: Capacity<L>;
+  readonly shapeKey: string;
   readonly rows: number;
   /** When it is thought to begin, and to be done. */
   startMs: number;

@@ -3,6 +3,7 @@ import type { LaneRule } from './lane-rule.js';
 
 /** What the rule looks at: one shape's queue, and what its lane has learned. */
 export interface Waiting {
+  readonly shapeKey: string;
   readonly rows: number;
   /** When the oldest came. */
   readonly enqueuedMs: number;
@@ -15,9 +16,9 @@ export interface Waiting {
 /** What one more execution, and waiting for company, are expected to cost. Instants and durations in milliseconds. */
 export interface Prospects {
   /** Until when it pays to hold the batch open for those who are likely to come; `nowMs` or earlier: it does not. */
-  holdUntil(rows: number, nowMs: number): number;
+  holdUntil(shapeKey: string, rows: number, nowMs: number): number;
   /** From a start to the answer at the caller's door, for so many rows; 0 while unknown. */
-  answerMs(rows: number): number;
+  answerMs(shapeKey: string, rows: number): number;
 }
 
 export type Close =
@@ -39,7 +40,7 @@ export function closeRule(rule: LaneRule, queue: Waiting, idle: boolean, nowMs: 
   if (!idle) return { reason: undefined, wakeAtMs: Number.POSITIVE_INFINITY };
   const delayMs = batching.maxQueueDelayUs / 1000;
   if (delayMs === 0) {
-    const untilMs = prospects.holdUntil(queue.rows, nowMs);
+    const untilMs = prospects.holdUntil(queue.shapeKey, queue.rows, nowMs);
     if (untilMs <= nowMs) return { reason: 'idle', rows: queue.rows };
     const lastStartMs = lastStart(queue, prospects);
     return lastStartMs <= nowMs
@@ -61,6 +62,6 @@ export function closeRule(rule: LaneRule, queue: Waiting, idle: boolean, nowMs: 
 const timerMs = 1;
 
 /** The last instant from which one row more would be answered before the earliest deadline, and nobody has left. */
-function lastStart({ rows, deadlineMs, earliestMs }: Waiting, prospects: Prospects): number {
-  return Math.min(deadlineMs - prospects.answerMs(rows + 1), earliestMs - timerMs);
+function lastStart({ shapeKey, rows, deadlineMs, earliestMs }: Waiting, prospects: Prospects): number {
+  return Math.min(deadlineMs - prospects.answerMs(shapeKey, rows + 1), earliestMs - timerMs);
 }

@@ -7,6 +7,7 @@ export interface Newcomer {
   readonly level: number;
   readonly shapeKey: string;
   readonly rows: number;
+  readonly deadlineMs: number;
 }
 
 /** Instants of the monotonic clock, milliseconds. */
@@ -16,6 +17,9 @@ export interface Prediction {
   readonly badMs: number;
 }
 
+/** Of a request's time, what its own execution may take; the rest is for waiting while another batch runs. */
+const executionShare = 0.6;
+
 /**
  * When such a request would probably be answered if it were queued now, and when in a bad case; undefined while too
  * little is known to say. An execution takes ℓ(rows); who comes first follows from the fair shares; batches ahead are
@@ -24,36 +28,26 @@ export interface Prediction {
 export function predictAnswer(lane: Lane, newcomer: Newcomer, nowMs: number): Prediction | undefined {
   const capacity = lane.likely;
   if (capacity === undefined || lane.slots === 0 || lane.isStale(nowMs)) return undefined;
-  const most = Math.max(1, lane.rule.maxRows);
-  const wholeMs = lane.expectMs(capacity, most);
-  if (wholeMs === 0) return undefined;
+  const { shapeKey } = newcomer;
+  const limit = Math.max(1, lane.rule.maxRows);
+  if (lane.expectMs(capacity, shapeKey, limit) === 0) return undefined;
+  // With short deadlines a batch has to be small, so that those who wait while another like it runs are still in time.
+  const bearable = lane.rowsWithin(capacity, shapeKey, executionShare * (newcomer.deadlineMs - nowMs));
+  const most = Math.min(limit, Math.max(bearable, newcomer.rows));
+  const wholeMs = lane.expectMs(capacity, shapeKey, most);
+  const isBusy = capacity.place !== 'idle';
+  const freeMs = isBusy ? Math.max(0, capacity.freeAtMs - nowMs) : 0;
   const ahead = lane.share.rowsAhead(newcomer.level, newcomer.caller, newcomer.weight, newcomer.rows);
   // Every other shape that waits leaves in a batch of its own.
-  const own = lane.queues.has(newcomer.shapeKey) ? 1 : 0;
-  const wholeBatches = Math.floor(ahead / most) + (lane.queues.size - own) / 2;
-  const waitMs = startsInMs(lane, wholeBatches, wholeMs, nowMs);
+  const others = (lane.queues.size - (lane.queues.has(shapeKey) ? 1 : 0)) / 2;
+  const wholeBatches = Math.floor((ahead + newcomer.rows - 1) / most) + others;
+  const waitMs = freeMs + (wholeBatches * wholeMs) / lane.slots;
   // Those who come after it, until it leaves, ride with it.
-  const riders = (ahead % most) + newcomer.rows + Math.floor(lane.rowsPerMs * waitMs);
-  const rows = Math.min(most, riders);
-  const atMs = nowMs + waitMs + lane.linkMs;
-  return { usualMs: atMs + lane.expectMs(capacity, rows), badMs: atMs + lane.cautiousMs(capacity, rows) };
-}
-
-/** Few instances are looked at one by one; how the turns of many fall hardly matters. */
-const fewInstances = 16;
-
-/** In how long an instance is free for the batch after `batches` whole ones: when each is free now and when again. */
-function startsInMs(lane: Lane, batches: number, wholeMs: number, nowMs: number): number {
-  const { likely } = lane;
-  if (likely === undefined) return 0;
-  const firstMs = likely.place === 'idle' ? 0 : Math.max(0, likely.freeAtMs - nowMs);
-  if (lane.slots === 1 || lane.slots > fewInstances) return firstMs + (batches * wholeMs) / lane.slots;
-  const freeMs: number[] = [];
-  for (const capacity of lane.capacities.values()) {
-    const { runs, slots } = capacity;
-    for (let i = 1; i <= slots; i++) freeMs.push(Math.max(0, (runs[runs.length - i]?.finishMs ?? 0) - nowMs));
-  }
-  freeMs.sort((a, b) => a - b);
-  const rounds = Math.floor(batches / lane.slots);
-  return (freeMs[Math.floor(batches) % lane.slots] ?? firstMs) + rounds * wholeMs;
+  const before = ((ahead + newcomer.rows - 1) % most) + 1;
+  const rows = Math.min(most, before + Math.floor(lane.rowsPerMs * waitMs));
+  const atMs = nowMs + waitMs + lane.returnMs;
+  const executeMs = lane.expectMs(capacity, shapeKey, rows);
+  // What runs now may take longer than usual as well, but hardly both at once.
+  const spreadMs = lane.cautiousMs(capacity, shapeKey, rows) - executeMs;
+  return { usualMs: atMs + executeMs, badMs: atMs + executeMs + Math.SQRT2 * spreadMs };
 }

@@ -2,6 +2,7 @@ import { invariant } from '../../core/errors.js';
 import { IndexedHeap } from '../../core/indexed-heap.js';
 import type { ProfilePoint } from '../../core/model.js';
 import type { CloseReason } from '../serving.js';
+import { Calm } from './calm.js';
 import { closeRule } from './close-rule.js';
 import { Devices } from './devices.js';
 import { type Newcomer, type Prediction, predictAnswer } from './feasibility.js';
@@ -46,9 +47,16 @@ export interface SchedulerOptions {
   readonly resources: Readonly<Record<string, number>>;
   /** A caller's share relative to others, 1 by default. */
   readonly callerWeight: (caller: string) => number;
+  /** What of a caller's time passes outside our doors now, milliseconds. */
+  readonly doorMs: () => number;
 }
 
-export const plainScheduling: SchedulerOptions = { deviceConcurrency: 0, resources: {}, callerWeight: () => 1 };
+export const plainScheduling: SchedulerOptions = {
+  deviceConcurrency: 0,
+  resources: {},
+  callerWeight: () => 1,
+  doorMs: () => 0,
+};
 
 /** A batch that may leave now, and when to look again if it is better to wait. */
 type Candidate =
@@ -71,6 +79,7 @@ export class Scheduler<P extends Piece> {
   readonly #options: SchedulerOptions;
   readonly #lanes = new Map<string, Lane>();
   readonly #lanesByModel = new Map<string, Set<Lane>>();
+  readonly #calm = new Calm();
   readonly #dirty = new Set<Lane>();
   readonly #wakes = new IndexedHeap<Lane>((a, b) => a.wakeAtMs < b.wakeAtMs);
   readonly #devices: Devices<LaneCapacity>;
@@ -94,7 +103,7 @@ export class Scheduler<P extends Piece> {
       known.rule = rule;
       return;
     }
-    const lane = new Lane(key, rule);
+    const lane = new Lane(key, rule, this.#options.doorMs);
     this.#lanes.set(key, lane);
     const siblings = this.#lanesByModel.get(rule.model);
     if (siblings === undefined) this.#lanesByModel.set(rule.model, new Set([lane]));
@@ -117,6 +126,7 @@ export class Scheduler<P extends Piece> {
     if (siblings?.size === 0) this.#lanesByModel.delete(lane.rule.model);
     this.#dirty.delete(lane);
     this.#wakes.remove(lane);
+    this.#calm.forget(lane);
     return left;
   }
 
@@ -146,7 +156,7 @@ export class Scheduler<P extends Piece> {
 
   /** What others have learned about a version, where nothing is known of it yet. */
   seedProfile(key: string, deviceClass: string, points: readonly ProfilePoint[]): void {
-    if (points.length > 0) this.#lanes.get(key)?.profile(deviceClass).seed(points);
+    if (points.length > 0) this.#lanes.get(key)?.profiles.ofClass(deviceClass).seed(points);
   }
 
   queuedRows(key: string): number {
@@ -178,6 +188,7 @@ export class Scheduler<P extends Piece> {
     const lane = this.#lanes.get(key);
     invariant(lane !== undefined, `lane ${key} exists before pieces are put in it`);
     this.#waiting.join(lane, piece, nowMs);
+    this.#calm.arrived(lane, nowMs);
   }
 
   /** Puts pieces that were dispatched in vain back to the front, in their old order, at nobody's cost. */
@@ -185,6 +196,15 @@ export class Scheduler<P extends Piece> {
     const lane = this.#lanes.get(key);
     invariant(lane !== undefined, `lane ${key} exists while its pieces are in flight`);
     this.#waiting.returned(lane, pieces);
+  }
+
+  /**
+   * The instant until which nothing that could happen, short of a worker's early answer, would let a batch leave; at or
+   * before `nowMs`: a new request may be served at once.
+   */
+  calmUntilMs(nowMs: number): number {
+    const wakeAtMs = this.#wakes.first?.wakeAtMs ?? Number.POSITIVE_INFINITY;
+    return Math.min(this.#calm.untilMs(nowMs), wakeAtMs, this.#waiting.earliestMs);
   }
 
   /** Takes a waiting piece out. False when it was not waiting (any more). */
@@ -202,7 +222,7 @@ export class Scheduler<P extends Piece> {
    */
   answered(run: LaneRun, tookMs: number, linkMs: number, nowMs: number): void {
     this.#workplaces.correct(run, tookMs);
-    run.capacity.lane.learn(run.capacity, run.rows, tookMs, linkMs, nowMs);
+    run.capacity.lane.learn(run, tookMs, linkMs, nowMs);
   }
 
   /** A batch was answered, failed or lost. */
@@ -247,8 +267,11 @@ export class Scheduler<P extends Piece> {
       if (idle === undefined && best.freeAtMs - lane.leadMs > nowMs) return best.freeAtMs - lane.leadMs;
       const worker = idle === undefined ? best : this.#workplaces.besides(lane, idle, queue.head?.avoidWorker ?? '');
       const startMs = idle === undefined ? Math.max(nowMs, worker.freeAtMs) : nowMs;
-      const laterMs = lane.waitForFaster(worker, startMs, candidate.rows, queue.deadlineMs, nowMs);
+      const laterMs = lane.waitForFaster(worker, startMs, queue, candidate.rows, nowMs);
       if (laterMs > nowMs) return Math.min(candidate.wakeAtMs, laterMs);
+      // A batch that would be late if what runs now takes a little longer is better made when that is known.
+      if (idle === undefined && !lane.canWaitBehind(queue, worker, candidate.rows, startMs))
+        return Number.POSITIVE_INFINITY;
       const rows = rowsInTime(lane, queue, worker, candidate.rows, startMs, nowMs, (piece) => {
         this.#waiting.take(lane, queue, piece, false);
         lane.tally.shed++;
@@ -259,7 +282,7 @@ export class Scheduler<P extends Piece> {
       const pieces = this.#fill(lane, queue, rows, reason);
       const freeSinceMs = idle === undefined ? nowMs : lane.idleSinceMs;
       const taken = pieces.reduce((sum, piece) => sum + piece.rows, 0);
-      const run = this.#workplaces.begin(worker, taken, startMs);
+      const run = this.#workplaces.begin(worker, queue.shapeKey, taken, startMs);
       const { workerId, device } = worker;
       dispatches.push({ laneKey: lane.key, workerId, device, pieces, rows: taken, reason, freeSinceMs, run });
     }

@@ -72,7 +72,7 @@ export class ShapeQueue implements HeapItem {
     const { first } = this.expiring;
     if (first === undefined || first.deadlineMs <= first.expiresMs) return first;
     let urgent = first;
-    for (const piece of this.expiring) if (piece.deadlineMs < urgent.deadlineMs) urgent = piece;
+    for (const piece of this.expiring.items()) if (piece.deadlineMs < urgent.deadlineMs) urgent = piece;
     return urgent;
   }
 

@@ -83,11 +83,11 @@ export class Workplaces {
   }
 
   /** A batch of `rows` is on its way to where it will start at `startMs`. */
-  begin(capacity: LaneCapacity, rows: number, startMs: number): LaneRun {
+  begin(capacity: LaneCapacity, shapeKey: string, rows: number, startMs: number): LaneRun {
     const { lane } = capacity;
-    const finishMs = startMs + lane.expectMs(capacity, rows) + lane.linkMs;
+    const finishMs = startMs + lane.expectMs(capacity, shapeKey, rows) + lane.linkMs;
     const { resources } = lane.rule;
-    const run: LaneRun = { capacity, rows, startMs, finishMs, resources, executes: false };
+    const run: LaneRun = { capacity, shapeKey, rows, startMs, finishMs, resources, executes: false };
     this.#lift(capacity);
     capacity.add(run);
     capacity.lastUsed = ++this.#uses;

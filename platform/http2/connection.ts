@@ -19,6 +19,7 @@ import {
   Setting,
   wrongSize,
 } from './protocol.js';
+import { type RequestHead, requestHead } from './request-head.js';
 import { Sending } from './sending.js';
 import { type OpenStream, Streams } from './streams.js';
 
@@ -57,7 +58,7 @@ export class Connection implements FrameVisitor {
   readonly #writer: FrameWriter;
   readonly #sending: Sending;
   readonly #streams: Streams;
-  readonly #blocks: HeaderBlocks;
+  readonly #blocks: HeaderBlocks<RequestHead>;
   readonly #preface = new Preface();
   readonly #reader = new FrameReader(this);
   readonly #liveness: Liveness;
@@ -84,7 +85,9 @@ export class Connection implements FrameVisitor {
       open: host.open,
       empty: () => this.#endIfDone(),
     });
-    this.#blocks = new HeaderBlocks(limits, (streamId, isEnd, head) => this.#streams.head(streamId, isEnd, head));
+    this.#blocks = new HeaderBlocks(limits, requestHead, (streamId, isEnd, head) =>
+      this.#streams.head(streamId, isEnd, head),
+    );
     this.#liveness = new Liveness(limits);
     this.#pings = new RateLimit(limits.maxPingsPerSecond, clock);
     this.#settingsFrames = new RateLimit(limits.maxSettingsPerSecond, clock);

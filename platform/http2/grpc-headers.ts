@@ -28,6 +28,13 @@ export function parseTimeoutMs(text: string): number {
   return value * (unitMs[text.charAt(digits)] ?? Number.NaN);
 }
 
+/** A `grpc-timeout` of so many milliseconds, rounded up; the finest unit whose eight digits suffice. */
+export function timeoutText(ms: number): string {
+  const us = Math.max(1, Math.ceil(ms * 1000));
+  if (us < 1e8) return `${us}u`;
+  return ms < 1e8 ? `${Math.ceil(ms)}m` : `${Math.min(99_999_999, Math.ceil(ms / 1000))}S`;
+}
+
 const needsEncoding = /[^ -$&-~]/;
 
 /** The text of `grpc-message`: UTF-8, with all but printable ASCII, and the percent sign, percent-encoded. */
@@ -39,6 +46,15 @@ export function percentEncoded(text: string): string {
     encoded += isPlain ? String.fromCharCode(byte) : `%${byte.toString(16).toUpperCase().padStart(2, '0')}`;
   }
   return encoded;
+}
+
+/** The text in a `grpc-message` as it was received, one character per byte; what is no UTF-8 becomes U+FFFD. */
+export function percentDecoded(text: string): string {
+  if (!/[%\x80-\xff]/.test(text)) return text;
+  const bytes = text.replace(/%([0-9a-fA-F]{2})/g, (_, digits: string) =>
+    String.fromCharCode(Number.parseInt(digits, 16)),
+  );
+  return Buffer.from(bytes, 'latin1').toString('utf8');
 }
 
 /** A trailer: text, or bytes where the name ends in `-bin`. */

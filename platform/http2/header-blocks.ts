@@ -1,16 +1,18 @@
+import { HeadReader, type MakeHead } from './head-reader.js';
 import { HpackDecoder } from './hpack-decoder.js';
 import type { ConnectionLimits } from './limits.js';
 import { broken, ConnectionError, ErrorCode, FrameFlag, FrameType } from './protocol.js';
-import { type RequestHead, RequestHeadReader } from './request-head.js';
 
-/** Told of every header block: a request's, or its trailers'. */
-export type HeadVisitor = (streamId: number, isStreamEnd: boolean, head: RequestHead) => void;
+/** Told of every header block: a request's or an answer's, or its trailers'. */
+export type HeadVisitor<Head> = (streamId: number, isStreamEnd: boolean, head: Head) => void;
+
+type BlockLimits = Pick<ConnectionLimits, 'maxHeaderListBytes' | 'maxHeaderBlockBytes' | 'maxContinuations'>;
 
 /** Puts HEADERS and CONTINUATION frames together (RFC 9113, sections 4.3, 6.2 and 6.10), within limits. */
-export class HeaderBlocks {
-  readonly #limits: ConnectionLimits;
-  readonly #visit: HeadVisitor;
-  readonly #heads: RequestHeadReader;
+export class HeaderBlocks<Head> {
+  readonly #limits: BlockLimits;
+  readonly #visit: HeadVisitor<Head>;
+  readonly #heads: HeadReader<Head>;
   /** The stream whose block has begun and not ended; 0: none. */
   #streamId = 0;
   #isStreamEnd = false;
@@ -18,10 +20,15 @@ export class HeaderBlocks {
   #bytes = 0;
   #sinceMs = Number.NaN;
 
-  constructor(limits: ConnectionLimits, visit: HeadVisitor) {
+  constructor(
+    limits: BlockLimits,
+    make: MakeHead<Head>,
+    visit: HeadVisitor<Head>,
+    mayRepeat?: (head: Head) => boolean,
+  ) {
     this.#limits = limits;
     this.#visit = visit;
-    this.#heads = new RequestHeadReader(new HpackDecoder(), limits.maxHeaderListBytes);
+    this.#heads = new HeadReader(new HpackDecoder(), limits.maxHeaderListBytes, make, mayRepeat);
   }
 
   /** How long the present block has been coming, ms; NaN: there is none. */

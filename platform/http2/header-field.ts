@@ -1,6 +1,6 @@
 import { invariant } from '../../core/errors.js';
 
-/** What a field means to a server of requests, found once when the field is made and not once per request. */
+/** What a field means to a reader of requests or answers, found once when the field is made and not once per request. */
 export const FieldKind = {
   other: 0,
   method: 1,
@@ -12,8 +12,12 @@ export const FieldKind = {
   grpcTimeout: 7,
   grpcEncoding: 8,
   te: 9,
-  /** Not allowed in HTTP/2 (RFC 9113, sections 8.2 and 8.3): the whole request is malformed. */
+  /** Not allowed in HTTP/2 (RFC 9113, sections 8.2 and 8.3): the whole message is malformed. */
   forbidden: 10,
+  /** Of answers only. */
+  status: 11,
+  grpcStatus: 12,
+  grpcMessage: 13,
 } as const;
 
 const kinds = new Map<string, number>([
@@ -21,10 +25,13 @@ const kinds = new Map<string, number>([
   [':scheme', FieldKind.scheme],
   [':path', FieldKind.path],
   [':authority', FieldKind.authority],
+  [':status', FieldKind.status],
   ['content-type', FieldKind.contentType],
   ['content-length', FieldKind.contentLength],
   ['grpc-timeout', FieldKind.grpcTimeout],
   ['grpc-encoding', FieldKind.grpcEncoding],
+  ['grpc-status', FieldKind.grpcStatus],
+  ['grpc-message', FieldKind.grpcMessage],
   ['te', FieldKind.te],
   ['connection', FieldKind.forbidden],
   ['keep-alive', FieldKind.forbidden],

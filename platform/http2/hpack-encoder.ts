@@ -1,8 +1,8 @@
 import { staticTable } from './header-field.js';
 
 /**
- * A header block under construction (RFC 7541): literals without indexing and static indices only. It sets nothing in
- * the peer's table, so blocks can be made in any order, kept, and repeated on every connection.
+ * A header block under construction (RFC 7541). Made of `field`s alone it sets nothing in the peer's table, so that
+ * such blocks can be made in any order, kept, and repeated on every connection.
  */
 export class HeaderBlock {
   #bytes: Buffer;
@@ -53,6 +53,30 @@ export class HeaderBlock {
     return this;
   }
 
+  /** Appends entry `index` of the peer's tables (section 6.1). */
+  indexed(index: number): this {
+    this.#room(8);
+    this.#integer(index, 0x7f, 0x80);
+    return this;
+  }
+
+  /** Appends a field that the peer keeps as the newest entry of its dynamic table (section 6.2.1). */
+  inserted(name: string, value: string): this {
+    this.#room(name.length + value.length + 16);
+    const nameIndex = nameIndices.get(name) ?? 0;
+    this.#integer(nameIndex, 0x3f, 0x40);
+    if (nameIndex === 0) this.#text(name);
+    this.#text(value);
+    return this;
+  }
+
+  /** Says how large a table is used from here on (section 6.3); only at a block's beginning. */
+  tableSize(bytes: number): this {
+    this.#room(8);
+    this.#integer(bytes, 0x1f, 0x20);
+    return this;
+  }
+
   /** The block so far; good until the next change. */
   view(): Buffer {
     return this.#bytes.subarray(0, this.#length);
@@ -74,13 +98,13 @@ export class HeaderBlock {
     this.#length = at;
   }
 
-  /** With the prefix's other bits zero: no index, not Huffman. */
-  #integer(value: number, mask: number): void {
+  /** `pattern`: the prefix's other bits; zero for no index and not Huffman. */
+  #integer(value: number, mask: number, pattern = 0): void {
     if (value < mask) {
-      this.#bytes[this.#length++] = value;
+      this.#bytes[this.#length++] = pattern | value;
       return;
     }
-    this.#bytes[this.#length++] = mask;
+    this.#bytes[this.#length++] = pattern | mask;
     let rest = value - mask;
     while (rest >= 0x80) {
       this.#bytes[this.#length++] = (rest & 0x7f) | 0x80;
@@ -96,6 +120,9 @@ export class HeaderBlock {
     this.#bytes = larger;
   }
 }
+
+/** Whether the static table has the very field: one byte on the wire. */
+export const isStaticField = (name: string, value: string): boolean => exactIndices.get(name)?.has(value) ?? false;
 
 const nameIndices = new Map<string, number>();
 const exactIndices = new Map<string, Map<string, number>>();

@@ -9,20 +9,28 @@ const trustedBytes = 1024 * 1024;
 /** A larger one gets at most this many times what has come of it: a length is easily said. */
 const trustFactor = 8;
 
+/** What is said of a message that cannot be taken. */
+export interface GathererWords {
+  readonly tooLarge: (bytes: number, maxBytes: number) => UnaryFailure;
+  readonly secondMessage: UnaryFailure;
+}
+
 /**
- * Gathers the one message of a unary request that did not come in one piece, into one buffer of its exact size once
+ * Gathers the one message of a unary request or answer that did not come in one piece, into one buffer of its exact size once
  * its length is known.
  */
 export class MessageGatherer {
   readonly #maxBytes: number;
+  readonly #words: GathererWords;
   readonly #prefix = Buffer.allocUnsafe(prefixBytes);
   #prefixFilled = 0;
   #length = 0;
   #message: Buffer = noBytes;
   #filled = 0;
 
-  constructor(maxBytes: number) {
+  constructor(maxBytes: number, words: GathererWords = requestWords) {
     this.#maxBytes = maxBytes;
+    this.#words = words;
   }
 
   /** Takes bytes `[start, end)`; returns why the call fails, if it does. */
@@ -35,9 +43,9 @@ export class MessageGatherer {
       at += take;
       if (this.#prefixFilled < prefixBytes) return undefined;
       this.#length = this.#prefix.readUInt32BE(1);
-      if (this.#length > this.#maxBytes) return tooLarge(this.#length, this.#maxBytes);
+      if (this.#length > this.#maxBytes) return this.#words.tooLarge(this.#length, this.#maxBytes);
     }
-    if (end - at > this.#length - this.#filled) return secondMessage;
+    if (end - at > this.#length - this.#filled) return this.#words.secondMessage;
     if (end > at) {
       this.#grow(this.#filled + end - at);
       bytes.copy(this.#message, this.#filled, at, end);
@@ -83,3 +91,5 @@ export const secondMessage: UnaryFailure = {
   status: GrpcStatus.UNIMPLEMENTED,
   message: 'The call is unary and takes one request message, and a second one came.',
 };
+
+const requestWords: GathererWords = { tooLarge, secondMessage };

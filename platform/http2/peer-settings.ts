@@ -8,10 +8,14 @@ import {
   wrongSize,
 } from './protocol.js';
 
-/** The settings of a peer that a server of answers has a use for (RFC 9113, section 6.5.2). */
+/** The settings of a peer that one can have a use for (RFC 9113, section 6.5.2). */
 export interface SettingsVisitor {
   initialWindow(bytes: number): void;
   maxFrame(bytes: number): void;
+  /** For who opens streams. */
+  maxStreams?(count: number): void;
+  /** For encoders that use the peer's dynamic table. */
+  headerTable?(bytes: number): void;
 }
 
 const maxMaxFrameBytes = 2 ** 24 - 1;
@@ -37,8 +41,14 @@ export function readSettings(bytes: Buffer, start: number, end: number, visitor:
         }
         visitor.maxFrame(value);
         break;
+      case Setting.MAX_CONCURRENT_STREAMS:
+        visitor.maxStreams?.(value);
+        break;
+      case Setting.HEADER_TABLE_SIZE:
+        visitor.headerTable?.(value);
+        break;
       default:
-        // HEADER_TABLE_SIZE is for encoders that keep a table; ours keeps none. The rest are the client's own affair.
+        // The rest are the peer's own affair.
         break;
     }
   }

@@ -1,5 +1,4 @@
 import { FieldKind, type HeaderField } from './header-field.js';
-import type { HpackDecoder } from './hpack-decoder.js';
 
 /** A request's headers, read once: the same object for every request that repeats them byte for byte. */
 export interface RequestHead {
@@ -27,55 +26,8 @@ export function headerValue(fields: readonly HeaderField[], name: string): strin
   return undefined;
 }
 
-/** Blocks longer than this are not worth comparing: something in them differs from call to call. */
-const maxKeptBytes = 256;
-
-/** Reads header blocks of one connection. */
-export class RequestHeadReader {
-  readonly #decoder: HpackDecoder;
-  readonly #maxListBytes: number;
-  readonly #kept = Buffer.allocUnsafeSlow(maxKeptBytes);
-  #keptLength = -1;
-  #keptHead: RequestHead | undefined;
-  #keptChanges = -1;
-
-  constructor(decoder: HpackDecoder, maxListBytes: number) {
-    this.#decoder = decoder;
-    this.#maxListBytes = maxListBytes;
-  }
-
-  /**
-   * The head in the block `[start, end)`. Callers repeat themselves: a block equal to the last one, with the
-   * dynamic table as it was, is not decoded again.
-   * @throws ConnectionError COMPRESSION_ERROR
-   */
-  read(bytes: Buffer, start: number, end: number): RequestHead {
-    const before = this.#decoder.changes;
-    if (this.#keptHead !== undefined && before === this.#keptChanges && this.#isKept(bytes, start, end)) {
-      return this.#keptHead;
-    }
-    const fields: HeaderField[] = [];
-    const listBytes = this.#decoder.decode(bytes, start, end, fields, this.#maxListBytes);
-    const head = headOf(fields, listBytes > this.#maxListBytes);
-    if (end - start <= maxKeptBytes && before === this.#decoder.changes) {
-      bytes.copy(this.#kept, 0, start, end);
-      this.#keptLength = end - start;
-      this.#keptHead = head;
-      this.#keptChanges = before;
-    }
-    return head;
-  }
-
-  #isKept(bytes: Buffer, start: number, end: number): boolean {
-    const length = end - start;
-    if (length !== this.#keptLength) return false;
-    const kept = this.#kept;
-    for (let i = 0; i < length; i++) if (kept[i] !== bytes[start + i]) return false;
-    return true;
-  }
-}
-
-function headOf(fields: readonly HeaderField[], isTooLarge: boolean): RequestHead {
+/** @param isTooLarge the list was cut off at the limit */
+export function requestHead(fields: readonly HeaderField[], isTooLarge: boolean): RequestHead {
   let method: string | undefined;
   let scheme: string | undefined;
   let path: string | undefined;
@@ -118,6 +70,7 @@ function headOf(fields: readonly HeaderField[], isTooLarge: boolean): RequestHea
       case FieldKind.grpcEncoding:
         grpcEncoding = value;
         break;
+      case FieldKind.status:
       case FieldKind.forbidden:
         isMalformed = true;
         break;

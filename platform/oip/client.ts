@@ -24,6 +24,7 @@ import {
   type ServerLiveResponse,
   type ServerMetadataResponse,
 } from './service.js';
+import type { ModelStatistics, ModelStatisticsResponse } from './statistics.js';
 
 export interface CallSettings {
   /** Milliseconds from now until the caller gives up; sent as the gRPC deadline. Default: none. */
@@ -104,6 +105,17 @@ export class OipClient {
   modelMetadata(model: string, version = '', settings: CallSettings = {}): Promise<ModelMetadataResponse> {
     const request = { name: model, version };
     return this.#call<ModelVersionRequest, ModelMetadataResponse>('ModelMetadata', request, settings);
+  }
+
+  /** Of every version (empty model), of those of one model (empty version), or of one. */
+  async modelStatistics(model = '', version = '', settings: CallSettings = {}): Promise<readonly ModelStatistics[]> {
+    const request = { name: model, version };
+    const response = await this.#call<ModelVersionRequest, ModelStatisticsResponse>(
+      'ModelStatistics',
+      request,
+      settings,
+    );
+    return response.model_stats;
   }
 
   /** Resolves once a connection is up. @throws MODEL_NOT_READY when none came about in `timeoutMs` */

@@ -41,6 +41,7 @@ export const oipMethod = {
   ServerMetadata: '/inference.GRPCInferenceService/ServerMetadata',
   ModelMetadata: '/inference.GRPCInferenceService/ModelMetadata',
   ModelInfer: '/inference.GRPCInferenceService/ModelInfer',
+  ModelStatistics: '/inference.GRPCInferenceService/ModelStatistics',
 } as const;
 
 export type EmptyMessage = Record<never, never>;
@@ -53,7 +54,7 @@ export interface ReadyResponse {
   readonly ready: boolean;
 }
 
-/** Request of ModelReady and of ModelMetadata. An empty version leaves the choice to the server. */
+/** Request of ModelReady, ModelMetadata and ModelStatistics. An empty version leaves the choice to the server. */
 export interface ModelVersionRequest {
   readonly name: string;
   readonly version: string;

@@ -75,7 +75,7 @@ export const settingSchema = {
     flag: 'data',
     kind: file('a folder', 'DIR'),
     roles: everywhere,
-    description: 'Folder for what must outlive a restart. This release keeps nothing there yet.',
+    description: 'Folder for what must outlive a restart: workers keep there how long executions take (`profiles/`).',
     defaultValue: '.shoal',
   }),
   slabDir: setting({

@@ -1,4 +1,5 @@
 import { collectDefaultMetrics, Registry } from 'prom-client';
+import { wallClockMs } from '../../core/clock.js';
 import type { ErrorCode } from '../../core/errors.js';
 import type { TimingReceipt } from '../../core/inference.js';
 import type { BucketCounts } from './bucket-counts.js';
@@ -60,15 +61,15 @@ export class ServingMetrics {
   }
 
   answered(model: string, version: string, rows: number, latencyUs: number, receipt: TimingReceipt): void {
-    this.#series.of(model, version).answered(rows, latencyUs, receipt);
+    this.#series.of(model, version).answered(rows, latencyUs, receipt, wallClockMs());
   }
 
   /**
    * Names that come from callers and may not exist must not make series: what was not found is counted
    * under model="", and a failure before the version was chosen under version="".
    */
-  failed(model: string, version: string, code: ErrorCode, _latencyUs: number): void {
-    this.#seriesOfFailure(model, version, code).failed(code);
+  failed(model: string, version: string, code: ErrorCode, latencyUs: number): void {
+    this.#seriesOfFailure(model, version, code).failed(code, latencyUs);
   }
 
   dispatched(model: string, version: string, rows: number, _requests: number, reason: string): void {
@@ -81,6 +82,11 @@ export class ServingMetrics {
 
   executedLate(model: string, version: string, rows: number): void {
     this.#series.of(model, version).lateRows += rows;
+  }
+
+  /** The running totals of one version; undefined where nothing was counted yet. */
+  totalsOf(model: string, version: string): ModelSeries | undefined {
+    return this.#series.find(model, version);
   }
 
   #seriesOfFailure(model: string, version: string, code: ErrorCode): ModelSeries {

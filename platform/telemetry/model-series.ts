@@ -1,5 +1,6 @@
 import type { ErrorCode } from '../../core/errors.js';
 import type { TimingReceipt } from '../../core/inference.js';
+import { BatchSizeTimes } from './batch-size-times.js';
 import { BucketCounts, batchRowBounds, latencyBoundsUs } from './bucket-counts.js';
 import type { Labels } from './live-metric.js';
 
@@ -18,9 +19,14 @@ export class ModelSeries {
   inputUs = 0;
   executeUs = 0;
   outputUs = 0;
+  /** Sum of the latencies of requests that ended in an error. */
+  failUs = 0;
+  /** When the last answer was given, by the wall clock; 0: never. */
+  lastMs = 0;
   readonly latencyUs = new BucketCounts(latencyBoundsUs);
   readonly queueWaitUs = new BucketCounts(latencyBoundsUs);
   readonly batchRows = new BucketCounts(batchRowBounds);
+  readonly batchTimes = new BatchSizeTimes();
   readonly failures = new Map<ErrorCode, number>();
   readonly batchesByReason = new Map<string, number>();
 
@@ -30,19 +36,24 @@ export class ModelSeries {
     this.labels = Object.freeze({ model, version });
   }
 
-  answered(rows: number, latencyUs: number, receipt: TimingReceipt): void {
+  answered(rows: number, latencyUs: number, receipt: TimingReceipt, nowMs: number): void {
     this.successes++;
+    this.lastMs = nowMs;
     this.rows += rows;
     this.requestUs += latencyUs;
-    this.queueUs += receipt.queueUs;
+    // Triton's queue time has both: waiting for an instance, and for company.
+    const waitUs = receipt.queueUs + receipt.batchWaitUs;
+    this.queueUs += waitUs;
     this.inputUs += receipt.inputUs;
     this.executeUs += receipt.executeUs;
     this.outputUs += receipt.outputUs;
     this.latencyUs.add(latencyUs);
-    this.queueWaitUs.add(receipt.queueUs);
+    this.queueWaitUs.add(waitUs);
+    this.batchTimes.add(rows, receipt);
   }
 
-  failed(code: ErrorCode): void {
+  failed(code: ErrorCode, latencyUs: number): void {
+    this.failUs += latencyUs;
     this.failures.set(code, (this.failures.get(code) ?? 0) + 1);
   }
 
@@ -86,6 +97,11 @@ export class SeriesTable {
     }
     this.#last = series;
     return series;
+  }
+
+  /** Undefined where nothing was counted yet. */
+  find(model: string, version: string): ModelSeries | undefined {
+    return this.#byModel.get(model)?.get(version);
   }
 
   /** Is there a series of this model, whatever the version? Then its name is real. */

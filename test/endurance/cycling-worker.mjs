@@ -1,16 +1,20 @@
 // A process of its own, from the compiled product: a worker that loads and unloads one version again and again and
 // tells, one JSON line a cycle, what it then holds. Arguments: model repository, an empty one, cycles.
-import { readdirSync, readFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
 import { createLogger } from '../../dist/platform/telemetry/logger.js';
 import { startWorker } from '../../dist/worker/main.js';
 import { scanRepository } from '../../dist/worker/repository/scan.js';
 
 const [repository, empty, cycles] = process.argv.slice(2);
+const data = mkdtempSync(path.join(os.tmpdir(), 'shoal-endurance-'));
 const worker = await startWorker({
   workerId: 'endurance',
   repository: empty,
   devices: ['cpu'],
   slabDir: '/dev/shm',
+  data,
   pipelineDepth: 1,
   batchTimeoutMs: 30_000,
   loadTimeoutMs: 60_000,
@@ -33,3 +37,4 @@ for (let cycle = 0; cycle < Number(cycles); cycle++) {
   process.stdout.write(`${JSON.stringify({ state: status?.state, ...held })}\n`);
 }
 await worker.drain(0);
+rmSync(data, { recursive: true, force: true });

@@ -164,7 +164,7 @@ export function play(script: string): string {
 
 class Stage {
   #scheduler: Scheduler<Actor> | undefined;
-  #options: SchedulerOptions = { deviceConcurrency: 0, resources: {}, callerWeight: () => 1 };
+  #options: SchedulerOptions = { deviceConcurrency: 0, resources: {}, callerWeight: () => 1, doorMs: () => 0 };
   readonly #rules = new Map<string, LaneRule>();
   readonly #actors = new Map<string, { readonly actor: Actor; readonly lane: string }>();
   readonly #running: Dispatch<Actor>[] = [];
@@ -228,6 +228,7 @@ class Stage {
       deviceConcurrency: words.number('concurrency', 0),
       resources: amounts(words.text('resources', '')),
       callerWeight: (caller) => weights[caller] ?? 1,
+      doorMs: () => 0,
     };
     words.mustBeUsedUp(0);
   }

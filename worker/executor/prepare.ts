@@ -1,5 +1,4 @@
 import fs from 'node:fs/promises';
-import type { Tensor as OrtTensor } from 'onnxruntime-node';
 import { systemClock } from '../../core/clock.js';
 import { elementBytes } from '../../core/datatype.js';
 import { type Random, seededRandom } from '../../core/random.js';
@@ -11,11 +10,13 @@ import type { PrepareReport, PrepareRequest, RowProbe } from './protocol.js';
 import { probeRows } from './row-probe.js';
 import { type LoadedModel, oneLine } from './session.js';
 import { randomElements, repeated, trialShape } from './trial-data.js';
+import { type Feeds, TrialRuns } from './trial-runs.js';
 
 /** More random elements than this are repetitions: warm-up wants sizes, not surprises. */
 const randomBlock = 16_384;
 
-type Feeds = Record<string, OrtTensor>;
+/** Timing may cost so much of the warm-up's budget: no load should wait for it noticeably. */
+const timingShare = 0.03;
 
 /** Warm-up and probes, in the executor, so that trial runs never hold up the worker. Never throws for a model's sake. */
 export async function prepare(model: LoadedModel, request: PrepareRequest): Promise<PrepareReport> {
@@ -28,39 +29,39 @@ export async function prepare(model: LoadedModel, request: PrepareRequest): Prom
       : await probePadding(model.session, model.observed, request.probeBuckets);
   const warnings: string[] = [];
   const endMs = systemClock.nowMs() + request.budgetMs;
-  const warmedRowCounts =
-    request.samples.length > 0
-      ? await runSamples(model, request, endMs, warnings)
-      : await runSizes(model, request, endMs, warnings);
-  return { warmedRowCounts, warnings, probe, padding };
+  const runs = new TrialRuns(model.session, request.timeRuns ? timingShare * request.budgetMs : 0);
+  if (request.samples.length > 0) await runSamples(model, runs, request, endMs, warnings);
+  else await runSizes(model, runs, request, endMs, warnings);
+  return { warmedRowCounts: runs.warmedRowCounts, timings: runs.timings, warnings, probe, padding };
 }
 
 async function runSizes(
   model: LoadedModel,
+  runs: TrialRuns,
   request: PrepareRequest,
   endMs: number,
   warnings: string[],
-): Promise<number[]> {
+): Promise<void> {
   const random = seededRandom(1);
-  const warmed: number[] = [];
   const rowCounts = request.rowCounts.length === 0 ? [undefined] : request.rowCounts;
   for (const rows of rowCounts) {
-    if (warmed.length > 0 && systemClock.nowMs() > endMs) {
-      warnings.push(
-        `Warm-up took longer than ${request.budgetMs} ms; the batch sizes after ${warmed.join(', ')} were left out.`,
-      );
-      break;
+    if (isOver(runs, endMs)) {
+      const done = runs.warmedRowCounts.join(', ');
+      warnings.push(`Warm-up took longer than ${request.budgetMs} ms; the batch sizes after ${done} were left out.`);
+      return;
     }
     try {
-      await model.session.run(trialFeeds(model, rows, random));
-      warmed.push(rows ?? 1);
+      await runs.run(rows ?? 1, trialFeeds(model, rows, random));
     } catch (thrown) {
       warnings.push(`Warm-up with ${rows ?? 1} row(s) and free dimensions of 1 failed: ${oneLine(thrown)}.`);
-      break;
+      return;
     }
   }
-  return warmed;
 }
+
+/** At least one run is made, however long it takes. */
+const isOver = (runs: TrialRuns, endMs: number): boolean =>
+  runs.warmedRowCounts.length > 0 && systemClock.nowMs() > endMs;
 
 function trialFeeds(model: LoadedModel, rows: number | undefined, random: Random): Feeds {
   const feeds: Feeds = {};
@@ -77,30 +78,28 @@ function trialFeeds(model: LoadedModel, rows: number | undefined, random: Random
 
 async function runSamples(
   model: LoadedModel,
+  runs: TrialRuns,
   request: PrepareRequest,
   endMs: number,
   warnings: string[],
-): Promise<number[]> {
-  const warmed = new Set<number>();
+): Promise<void> {
   const batches = request.rowCounts.length > 0;
   for (const sample of request.samples) {
     try {
       const feeds = await sampleFeeds(sample, model);
       for (let run = 0; run < Math.max(1, sample.count); run++) {
-        if (warmed.size > 0 && systemClock.nowMs() > endMs) {
+        if (isOver(runs, endMs)) {
           warnings.push(
             `Warm-up took longer than ${request.budgetMs} ms and was cut short in the sample "${sample.name}".`,
           );
-          return [...warmed];
+          return;
         }
-        await model.session.run(feeds);
-        warmed.add(batches ? sample.batchSize : 1);
+        await runs.run(batches ? sample.batchSize : 1, feeds);
       }
     } catch (thrown) {
       warnings.push(`The model_warmup sample "${sample.name}" failed: ${oneLine(thrown)}.`);
     }
   }
-  return [...warmed];
 }
 
 /** Triton's rule: dims that leave the batch axis out are those of one row, which is repeated to the batch size. */

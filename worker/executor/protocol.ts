@@ -1,6 +1,6 @@
 import { type Datatype, elementBytes } from '../../core/datatype.js';
 import type { ErrorCode } from '../../core/errors.js';
-import type { SequenceBuckets } from '../../core/model.js';
+import type { ProfilePoint, SequenceBuckets } from '../../core/model.js';
 import type { TensorSpec } from '../../core/tensor.js';
 import type { SessionSettings, WarmupSample } from '../repository/version-plan.js';
 import type { Device } from './device.js';
@@ -42,6 +42,8 @@ export interface PrepareRequest {
   readonly probeRows: boolean;
   /** Compare a sequence as it is and padded to its bucket. */
   readonly probeBuckets: SequenceBuckets | undefined;
+  /** Run each size again, to see what it takes once it is warm. */
+  readonly timeRuns: boolean;
 }
 
 /**
@@ -66,6 +68,8 @@ export interface PaddingProbe {
 
 export interface PrepareReport {
   readonly warmedRowCounts: readonly number[];
+  /** Shortest run of each size after its first; sizes that were too slow to repeat are left out. */
+  readonly timings: readonly ProfilePoint[];
   /** Sentences about warm-up runs that failed or were left out. */
   readonly warnings: readonly string[];
   readonly probe: RowProbe;

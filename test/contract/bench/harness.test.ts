@@ -6,6 +6,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vite
 import { registerBench } from '../../../bench/command.js';
 import { generateBenchModels } from '../../../bench/models/generate.js';
 import { type NullServer, type NullServerOptions, startNullServer } from '../../../bench/null-server.js';
+import { pointsOf } from '../../../bench/plan.js';
 import { processTree } from '../../../bench/process-cpu.js';
 import type { BenchReport } from '../../../bench/report.js';
 import { runSession, type SessionPlan } from '../../../bench/session.js';
@@ -27,19 +28,19 @@ async function address(options: Omit<NullServerOptions, 'address'> = {}): Promis
 }
 
 const short = {
-  loads: [{ kind: 'closed', concurrency: 4 }],
-  inputs: { rows: undefined, shapes: new Map(), files: new Map() },
+  points: pointsOf([{ kind: 'closed', concurrency: 4 }]),
+  inputs: [{ rows: undefined, shapes: new Map(), files: new Map() }],
   runs: 1,
   warmupMs: 100,
   durationMs: 400,
   drainMs: 5000,
-  deadlineMs: undefined,
   maxInFlight: 10_000,
   pacing: 'spin',
   seed: 1,
   payloads: 4,
   verify: false,
   processes: 1,
+  calls: { client: 'http2', connections: 1, metadata: [] },
   cpus: '',
   watches: [],
   ceiling: undefined,
@@ -56,10 +57,10 @@ describe('against a server that does nothing', () => {
     const report = await measure(await address(), {
       runs: 2,
       processes: 2,
-      loads: [
+      points: pointsOf([
         { kind: 'closed', concurrency: 1 },
         { kind: 'closed', concurrency: 8 },
-      ],
+      ]),
       watches: [{ name: 'server', pids: [process.pid], tree: false }],
       verify: true,
     });
@@ -79,8 +80,8 @@ describe('against a server that does nothing', () => {
   });
 
   test('an open loop offers its rate, shared by two processes', async () => {
-    const loads = [{ kind: 'open', ratePerS: 300 }] as const;
-    const report = await measure(await address(), { loads, processes: 2, durationMs: 1000 });
+    const points = pointsOf([{ kind: 'open', ratePerS: 300 }]);
+    const report = await measure(await address(), { points, processes: 2, durationMs: 1000 });
     const run = report.points[0]?.runs[0];
     expect(run?.good).toBe(run?.sent);
     // Poisson: √300 ≈ 17.
@@ -92,7 +93,7 @@ describe('against a server that does nothing', () => {
     let seen = 0;
     // Only the trial request is answered.
     const at = await address({ answerWhen: (answer) => ++seen === 1 && answer() });
-    const report = await measure(at, { deadlineMs: 20 });
+    const report = await measure(at, { points: pointsOf([{ kind: 'closed', concurrency: 4 }], 20) });
     const run = report.points[0]?.runs[0];
     expect(Object.keys(run?.errors ?? {})).toEqual(['DEADLINE_EXCEEDED']);
     expect(run?.errors.DEADLINE_EXCEEDED?.count).toBe(run?.sent);
@@ -100,6 +101,42 @@ describe('against a server that does nothing', () => {
     expect(run?.sent).toBeGreaterThan(20);
     expect(run).toMatchObject({ good: 0, goodputPerS: 0, verdict: { valid: false } });
   });
+});
+
+describe('several groups at once', () => {
+  const groups = [
+    { name: 'steady', load: { kind: 'open', ratePerS: 400 }, deadlineMs: undefined, callers: ['a', 'b'] },
+    { name: 'flood', load: { kind: 'closed', concurrency: 3 }, deadlineMs: 5000, callers: [] },
+  ] as const;
+
+  test('are counted each for itself, over several processes, and share the bill', async () => {
+    const watches = [{ name: 'server', pids: [process.pid], tree: false }];
+    const report = await measure(await address(), { points: [groups], processes: 2, durationMs: 1000, watches });
+    expect(report.points.map(({ name }) => name)).toEqual(['steady', 'flood']);
+    const [steady, flood] = report.points.map(({ runs }) => runs[0]);
+    expect(Math.abs((steady?.sent ?? 0) - 400)).toBeLessThan(90);
+    expect(flood?.sent).toBeGreaterThan(400);
+    for (const run of [steady, flood]) {
+      expect(run?.attainment).toBe(1);
+      expect(run?.refusedShare).toBe(0);
+    }
+    expect(steady?.clientCpuUsPerRequest).toBeCloseTo(flood?.clientCpuUsPerRequest ?? 0, 3);
+  });
+
+  test('one that is too small for every process is still whole', async () => {
+    const small = [{ ...groups[1], load: { kind: 'closed', concurrency: 1 } }, groups[0]] as const;
+    const report = await measure(await address(), { points: [small], processes: 2, durationMs: 500 });
+    expect(report.points.map(({ runs }) => runs.length)).toEqual([1, 1]);
+    expect(report.points[0]?.runs[0]?.good).toBeGreaterThan(50);
+  });
+});
+
+test('several shapes are sent in turn', async () => {
+  const shapes = [1, 2].map((rows) => ({ rows: undefined, shapes: new Map([['x', [rows, 64]]]), files: new Map() }));
+  await expect(measure(await address(), { inputs: shapes })).rejects.toThrow(/have 1 and 2 rows/);
+  const same = [1, 1].map((rows) => ({ rows, shapes: new Map([['x', [64]]]), files: new Map() }));
+  const report = await measure(await address(), { inputs: same });
+  expect(report.shapes).toEqual([1, 2].map(() => [{ name: 'x', shape: [1, 64] }]));
 });
 
 describe('a server that stalls for 400 ms', () => {
@@ -128,9 +165,15 @@ describe('a server that stalls for 400 ms', () => {
 
   test('is seen by the open loop and hidden from the closed one', async () => {
     const window = { warmupMs: 0, durationMs: 1000 } as const;
-    const closed = await measure(await address(stalling()), { ...window, loads: [{ kind: 'closed', concurrency: 1 }] });
+    const closed = await measure(await address(stalling()), {
+      ...window,
+      points: pointsOf([{ kind: 'closed', concurrency: 1 }]),
+    });
     server?.close();
-    const open = await measure(await address(stalling()), { ...window, loads: [{ kind: 'open', ratePerS: 200 }] });
+    const open = await measure(await address(stalling()), {
+      ...window,
+      points: pointsOf([{ kind: 'open', ratePerS: 200 }]),
+    });
     // Four arrivals in ten fall into the stall and wait 200 ms on average; one closed-loop request does.
     expect(open.points[0]?.latencyUs.p90.median).toBeGreaterThan(200_000);
     expect(open.points[0]?.latencyUs.mean.median).toBeGreaterThan(50_000);

@@ -148,6 +148,7 @@ beforeEach(async () => {
   const { logger } = keepingLogger();
   front = new GrpcFront({
     service,
+    statistics: service,
     logger,
     softwareVersion: '1.2.3',
     host: '127.0.0.1',

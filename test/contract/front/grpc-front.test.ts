@@ -10,7 +10,7 @@ import { encodeInferRequest } from '../../../platform/oip/request.js';
 import { oipMethod, oipService } from '../../../platform/oip/service.js';
 import { routeGrpcLogs } from '../../../platform/telemetry/grpc-logging.js';
 import { createLogger } from '../../../platform/telemetry/logger.js';
-import { echo, FailureLog, inferRequest, keepingLogger, ScriptedService } from './scripted-service.js';
+import { echo, echoStatistics, FailureLog, inferRequest, keepingLogger, ScriptedService } from './scripted-service.js';
 
 const maxMessageBytes = 100_000;
 
@@ -30,6 +30,7 @@ beforeEach(async () => {
   log = keepingLogger();
   front = new GrpcFront({
     service,
+    statistics: service,
     logger: log.logger,
     softwareVersion: '1.2.3',
     host: '127.0.0.1',
@@ -269,7 +270,7 @@ describe('the small calls', () => {
     expect(await client.serverReady()).toBe(true);
     expect(await client.modelReady('echo')).toBe(true);
     expect(await client.modelReady('nobody')).toBe(false);
-    expect(await client.serverMetadata()).toEqual({ name: 'shoal', version: '1.2.3', extensions: [] });
+    expect(await client.serverMetadata()).toEqual({ name: 'shoal', version: '1.2.3', extensions: ['statistics'] });
     expect(await client.modelMetadata('echo', '2')).toEqual({
       name: 'echo',
       versions: ['1', '2'],
@@ -283,6 +284,45 @@ describe('the small calls', () => {
     expect(await client.modelReady('echo')).toBe(false);
   });
 
+  test('statistics, of all models or of one', async () => {
+    for (const [model, version] of [[''], ['echo'], ['echo', '2']]) {
+      expect(await client.modelStatistics(model, version)).toMatchObject([echoStatistics]);
+    }
+    await expect(client.modelStatistics('nobody')).rejects.toMatchObject({ code: 'MODEL_NOT_FOUND' });
+    await expect(client.modelStatistics('echo', '9')).rejects.toMatchObject({ code: 'VERSION_NOT_FOUND' });
+  });
+
+  test("statistics have Triton's field numbers", async () => {
+    // Wire types and numbers of Triton's grpc_service.proto, written down apart from our own file.
+    const triton = protobuf.parse(
+      `syntax = "proto3";
+      message D { uint64 count = 1; uint64 ns = 2; }
+      message I { D success = 1; D fail = 2; D queue = 3; D compute_input = 4; D compute_infer = 5; D compute_output = 6;
+                  D cache_hit = 7; D cache_miss = 8; }
+      message B { uint64 batch_size = 1; D compute_input = 2; D compute_infer = 3; D compute_output = 4; }
+      message S { string name = 1; string version = 2; uint64 last_inference = 3; uint64 inference_count = 4;
+                  uint64 execution_count = 5; I inference_stats = 6; repeated B batch_stats = 7; }
+      message Request { string name = 1; string version = 2; }
+      message Response { repeated S model_stats = 1; }`,
+      { keepCase: true },
+    ).root;
+    const request = triton.lookupType('Request');
+    const message = Buffer.from(request.encode({ name: 'echo', version: '2' }).finish());
+    const plain = new Client(`127.0.0.1:${port}`, credentials.createInsecure());
+    const asIs = (bytes: Buffer): Buffer => bytes;
+    const answer = await new Promise<Buffer>((resolve, reject) =>
+      plain.makeUnaryRequest(oipMethod.ModelStatistics, asIs, asIs, message, (failure, body) => {
+        if (body === undefined) reject(failure);
+        else resolve(body);
+      }),
+    );
+    plain.close();
+    const response = triton.lookupType('Response');
+    expect(response.toObject(response.decode(answer), { longs: Number, arrays: true })).toEqual({
+      model_stats: [echoStatistics],
+    });
+  });
+
   test('what is not there is not found', async () => {
     await expect(client.modelMetadata('nobody')).rejects.toMatchObject({ code: 'MODEL_NOT_FOUND' });
     await expect(client.modelMetadata('echo', '9')).rejects.toMatchObject({ code: 'VERSION_NOT_FOUND' });
@@ -292,6 +332,7 @@ describe('the small calls', () => {
 test('a port that is taken is a bad setting that names port and flag', async () => {
   const second = new GrpcFront({
     service,
+    statistics: service,
     logger: log.logger,
     softwareVersion: '1.2.3',
     host: '127.0.0.1',

@@ -2,7 +2,7 @@ import { connect } from 'node:net';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { HttpFront } from '../../../coordinator/front/http-front.js';
 import { type ErrorCode, errorKinds } from '../../../core/errors.js';
-import { echo, FailureLog, inferRequest, keepingLogger, ScriptedService } from './scripted-service.js';
+import { echo, echoStatistics, FailureLog, inferRequest, keepingLogger, ScriptedService } from './scripted-service.js';
 
 const maxMessageBytes = 100_000;
 
@@ -19,6 +19,7 @@ beforeEach(async () => {
   log = keepingLogger();
   front = new HttpFront({
     service,
+    statistics: service,
     logger: log.logger,
     softwareVersion: '1.2.3',
     host: '127.0.0.1',
@@ -148,7 +149,10 @@ describe('the rest of the core', () => {
   test('live, ready and metadata', async () => {
     expect(await get('/v2/health/live')).toEqual({ status: 200, body: { live: true } });
     expect(await get('/v2/health/ready')).toEqual({ status: 200, body: { ready: true } });
-    expect(await get('/v2')).toEqual({ status: 200, body: { name: 'shoal', version: '1.2.3', extensions: [] } });
+    expect(await get('/v2')).toEqual({
+      status: 200,
+      body: { name: 'shoal', version: '1.2.3', extensions: ['statistics'] },
+    });
     expect(await get('/v2/')).toMatchObject({ status: 200 });
     expect(await get('/v2/models/echo/ready')).toEqual({ status: 200, body: { name: 'echo', ready: true } });
     for (const path of ['/v2/models/echo', '/v2/models/echo/versions/2']) {
@@ -167,6 +171,17 @@ describe('the rest of the core', () => {
     expect((await get('/v2/health/live')).status).toBe(200);
     expect(await get('/v2/health/ready')).toEqual({ status: 503, body: { ready: false } });
     expect((await get('/v2/models/echo/versions/2/ready')).status).toBe(503);
+  });
+
+  test('statistics, of all models or of one', async () => {
+    for (const path of ['/v2/models/stats', '/v2/models/echo/stats', '/v2/models/echo/versions/2/stats']) {
+      expect(await get(path)).toEqual({ status: 200, body: { model_stats: [echoStatistics] } });
+    }
+    expect(await get('/v2/models/nobody/stats')).toMatchObject({ status: 404, body: { code: 'MODEL_NOT_FOUND' } });
+    expect(await get('/v2/models/echo/versions/9/stats')).toMatchObject({
+      status: 404,
+      body: { code: 'VERSION_NOT_FOUND' },
+    });
   });
 
   test('what is not there is not found', async () => {
@@ -199,7 +214,14 @@ describe('the rest of the core', () => {
 
 test('a port that is taken is a bad setting that names port and flag', async () => {
   const { logger } = log;
-  const second = new HttpFront({ service, logger, softwareVersion: '1.2.3', host: '127.0.0.1', port });
+  const second = new HttpFront({
+    service,
+    statistics: service,
+    logger,
+    softwareVersion: '1.2.3',
+    host: '127.0.0.1',
+    port,
+  });
   await expect(second.start()).rejects.toMatchObject({
     code: 'BAD_SETTING',
     message: `Cannot listen on port ${port} on 127.0.0.1 (--http-port): another process has it.`,

@@ -1,8 +1,10 @@
+import type { StatisticsSource } from '../../../coordinator/front/model-statistics.js';
 import type { CancelCall, InferenceService, ServingObserver } from '../../../coordinator/serving.js';
 import { type ErrorCode, isErrorCode, ShoalError } from '../../../core/errors.js';
 import type { CallContext, InferOutcome, InferRequest, TimingReceipt } from '../../../core/inference.js';
 import { noParameters } from '../../../core/inference.js';
 import { type ModelSpec, naturalBatching } from '../../../core/model.js';
+import type { ModelStatistics } from '../../../platform/oip/statistics.js';
 import { createLogger, type Logger } from '../../../platform/telemetry/logger.js';
 
 export const receipt: TimingReceipt = {
@@ -33,11 +35,36 @@ export const echoSpec: ModelSpec = {
   labels: {},
 };
 
+const took = (ns: number) => ({ count: 3, ns });
+
+export const echoStatistics: ModelStatistics = {
+  name: 'echo',
+  version: '2',
+  last_inference: 1_792_000_000_123,
+  inference_count: 6,
+  execution_count: 2,
+  inference_stats: {
+    success: took(9_000_000),
+    fail: { count: 1, ns: 250 },
+    queue: took(12_400),
+    compute_input: took(3_000),
+    // More than 32 bits.
+    compute_infer: took(8_400_000_000),
+    compute_output: took(2_000),
+    cache_hit: { count: 0, ns: 0 },
+    cache_miss: { count: 0, ns: 0 },
+  },
+  batch_stats: [
+    { batch_size: 2, compute_input: took(1), compute_infer: took(2), compute_output: took(3) },
+    { batch_size: 4, compute_input: took(4), compute_infer: took(5), compute_output: took(6) },
+  ],
+};
+
 /**
  * An `InferenceService` whose answer is in the model's name: `echo` gives the inputs back, an error code is
  * thrown back, `hold` answers when told to, `throw` breaks.
  */
-export class ScriptedService implements InferenceService {
+export class ScriptedService implements InferenceService, StatisticsSource {
   readonly seen: { request: InferRequest; context: CallContext }[] = [];
   readonly held: ((outcome: InferOutcome) => void)[] = [];
   cancels = 0;
@@ -75,6 +102,11 @@ export class ScriptedService implements InferenceService {
   describe(model: string, version: string): { spec: ModelSpec; versions: readonly string[] } {
     this.#mustKnow(model, version);
     return { spec: echoSpec, versions: ['1', '2'] };
+  }
+
+  modelStatistics(model: string, version: string): readonly ModelStatistics[] {
+    if (model !== '') this.#mustKnow(model, version);
+    return [echoStatistics];
   }
 
   #mustKnow(model: string, version: string): void {

@@ -74,6 +74,11 @@ export class UnaryRig {
   #server: GrpcUnaryServer | undefined;
   #fallback: GrpcFallback | undefined;
   readonly #clients: Client[] = [];
+  readonly #echoed: (call: UnaryCall) => void;
+
+  private constructor(echoed: (call: UnaryCall) => void) {
+    this.#echoed = echoed;
+  }
 
   get server(): GrpcUnaryServer {
     if (this.#server === undefined) throw new Error('the rig has not been started');
@@ -83,8 +88,9 @@ export class UnaryRig {
   static async start(
     options: Partial<GrpcUnaryServerOptions> = {},
     prepare: (grpc: Server) => void = () => undefined,
+    echoed: (call: UnaryCall) => void = () => undefined,
   ): Promise<UnaryRig> {
-    const rig = new UnaryRig();
+    const rig = new UnaryRig(echoed);
     rig.grpc.addService(behind, rig.#behind());
     prepare(rig.grpc);
     rig.#fallback = await openGrpcFallback(rig.grpc);
@@ -122,6 +128,7 @@ export class UnaryRig {
       [
         paths.echo,
         (call, reply) => {
+          this.#echoed(call);
           reply.answer({ body: [call.message], trailers: [['shoal-timing', 'queue=1']] });
           return undefined;
         },

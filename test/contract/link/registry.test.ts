@@ -18,10 +18,12 @@ it('a worker that names only its port is known by the address it came from, unti
     { announced: (id, address) => announced.push(`${id} ${address}`), left: (id) => left.push(id) },
     300,
   );
+  const service = new ScriptedService();
   const front = new GrpcFront({
     host: '127.0.0.1',
     port: 0,
-    service: new ScriptedService(),
+    service,
+    statistics: service,
     logger: createLogger({ level: 'silent' }),
     softwareVersion: 'test',
     extraServices: [registry],

@@ -1,12 +1,17 @@
 import { describe, expect, test } from 'vitest';
+import type { CallDone } from '../../../bench/infer-caller.js';
 import { LatencyHistogram } from '../../../bench/latency-histogram.js';
-import { type CallDone, LoadRun } from '../../../bench/load.js';
+import { LoadRun } from '../../../bench/load.js';
 import type { LoadJob } from '../../../bench/plan.js';
 import type { RecorderSnapshot } from '../../../bench/recorder.js';
 import { VirtualClock } from '../../../core/clock.js';
 
 const job: LoadJob = {
   server: '',
+  client: 'http2',
+  connections: 1,
+  metadata: [],
+  callers: [],
   load: { kind: 'closed', concurrency: 1 },
   warmupMs: 100,
   durationMs: 1000,
@@ -47,7 +52,7 @@ function play(
       timers: clock,
       pacer: { at: (dueMs, fire) => void clock.after(dueMs - clock.nowMs(), fire) },
       caller: {
-        send: (body, _deadline, done) => {
+        send: (body, _timeoutMs, done) => {
           mostInFlight = Math.max(mostInFlight, ++inFlight);
           bodies.push(body[0] ?? 0);
           serve(clock.nowMs(), clock, (...answer) => {
@@ -182,7 +187,7 @@ describe('open loop', () => {
         timers: clock,
         // Wakes three times, then no more: as a harness that has no time left.
         pacer: { at: (_dueMs, fire) => void (pacings++ < 3 && clock.after(1, fire)) },
-        caller: { send: (_body, _deadline, done) => void clock.after(1, () => done('', '', undefined)) },
+        caller: { send: (_body, _timeoutMs, done) => void clock.after(1, () => done('', '', undefined)) },
         verify: () => undefined,
         windowOpened: () => undefined,
         windowClosed: () => undefined,
@@ -205,7 +210,7 @@ describe('open loop', () => {
         clock,
         timers: clock,
         pacer: { at: (dueMs, fire) => void clock.after(dueMs - clock.nowMs() + 30, fire) },
-        caller: { send: (_body, _deadline, done) => void clock.after(1, () => done('', '', undefined)) },
+        caller: { send: (_body, _timeoutMs, done) => void clock.after(1, () => done('', '', undefined)) },
         verify: () => undefined,
         windowOpened: () => undefined,
         windowClosed: () => undefined,

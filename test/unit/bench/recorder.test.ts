@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { LatencyHistogram } from '../../../bench/latency-histogram.js';
-import { mergeSnapshots, Recorder } from '../../../bench/recorder.js';
+import { type HistogramSnapshot, LatencyHistogram } from '../../../bench/latency-histogram.js';
+import { batchRowsOf, mergeSnapshots, Recorder } from '../../../bench/recorder.js';
 import { median, spread } from '../../../bench/spread.js';
 
 const nearestRank = (values: readonly number[], percentile: number): number =>
@@ -73,12 +73,12 @@ describe('recorder', () => {
 
   test('keeps the first message of each code, and only of requests in the window', () => {
     const recorder = new Recorder(100, 200);
-    recorder.failed(50, 'UNAVAILABLE', 'too early');
-    recorder.failed(120, 'UNAVAILABLE', 'first');
-    recorder.failed(130, 'UNAVAILABLE', 'second');
-    recorder.failed(140, 'INTERNAL', 'other');
+    recorder.failed(50, 55, 'UNAVAILABLE', 'too early');
+    recorder.failed(120, 125, 'UNAVAILABLE', 'first');
+    recorder.failed(130, 135, 'UNAVAILABLE', 'second');
+    recorder.failed(140, 145, 'INTERNAL', 'other');
     const { errors, sent, good } = recorder.snapshot();
-    expect(errors).toEqual({ UNAVAILABLE: { count: 2, first: 'first' }, INTERNAL: { count: 1, first: 'other' } });
+    expect(errors).toMatchObject({ UNAVAILABLE: { count: 2, first: 'first' }, INTERNAL: { count: 1, first: 'other' } });
     expect([sent, good]).toEqual([3, 0]);
   });
 
@@ -93,18 +93,51 @@ describe('recorder', () => {
     expect(never.snapshot().windowMs).toBe(0);
   });
 
+  test('tells refusals from what expired, and both from faults, each with how long it took', () => {
+    const recorder = new Recorder(0, 1000, 100);
+    recorder.answered(10, 60);
+    recorder.answered(10, 120); // late
+    recorder.failed(20, 24, 'RESOURCE_EXHAUSTED', 'full');
+    recorder.failed(30, 32, 'DEADLINE_EXCEEDED', 'would not fit');
+    recorder.failed(40, 140, 'DEADLINE_EXCEEDED', 'expired');
+    recorder.failed(50, 51, 'INTERNAL', 'bug');
+    const merged = mergeSnapshots([recorder.snapshot(), recorder.snapshot()]);
+    expect(merged).toMatchObject({ sent: 12, good: 4, inTime: 2, refused: 4 });
+    const of = (snapshot: HistogramSnapshot | undefined) => {
+      const histogram = new LatencyHistogram();
+      if (snapshot !== undefined) histogram.merge(snapshot);
+      return histogram.summary();
+    };
+    expect(of(merged.refusalLatency)).toMatchObject({ count: 4, mean: 3000, max: 4000 });
+    expect(of(merged.errors.DEADLINE_EXCEEDED?.latency)).toMatchObject({ count: 4, max: 100_000 });
+  });
+
+  test('learns the mean executed batch from receipts', () => {
+    const recorder = new Recorder(0, 1000);
+    // One batch of four rows and one of two, a request a row; one answer without a receipt.
+    for (const rows of [4, 4, 4, 4, 2, 2]) {
+      recorder.answered(1, 2, batchRowsOf(`queue=12;input=3;execute=840;output=2;rows=${rows};worker=w1`));
+    }
+    recorder.answered(1, 2, batchRowsOf(undefined));
+    recorder.answered(1, 2, batchRowsOf('worker=w1'));
+    recorder.answered(1, 2, batchRowsOf('queue=1;padded_rows=3;rows=;x'));
+    expect(batchRowsOf('rows=12')).toBe(12);
+    const { receipts, batches } = recorder.snapshot();
+    expect([receipts, batches]).toEqual([6, 2]);
+  });
+
   test('merging adds everything up and keeps first messages', () => {
     const [a, b] = [new Recorder(0, 100), new Recorder(0, 100)];
     a.answered(1, 2);
-    a.failed(3, 'INTERNAL', 'from a');
+    a.failed(3, 8, 'INTERNAL', 'from a');
     a.heldBack(4);
     a.sendLag(5, 6);
     b.answered(1, 4);
-    b.failed(3, 'INTERNAL', 'from b');
-    b.failed(3, 'CANCELLED', 'only b');
+    b.failed(3, 8, 'INTERNAL', 'from b');
+    b.failed(3, 8, 'CANCELLED', 'only b');
     const merged = mergeSnapshots([a.snapshot(), b.snapshot()]);
     expect(merged).toMatchObject({ windowMs: 100, sent: 5, good: 2, answeredInWindow: 2, heldBack: 1 });
-    expect(merged.errors).toEqual({
+    expect(merged.errors).toMatchObject({
       INTERNAL: { count: 2, first: 'from a' },
       CANCELLED: { count: 1, first: 'only b' },
     });

@@ -7,21 +7,6 @@ import { spread } from '../../../bench/spread.js';
 import { parseExternal } from '../../../bench/suites/external-load.js';
 import { parseBusyUs } from '../../../bench/suites/quiet-machine.js';
 import { complaints, type ServeResult, serveMarkdown } from '../../../bench/suites/serve-report.js';
-import { parseBatchCounts } from '../../../bench/suites/server-under-test.js';
-
-test("batches are counted from Triton's counters, over versions, of one model only", () => {
-  const exposition = `# HELP nv_inference_count Rows
-# TYPE nv_inference_count counter
-nv_inference_count{model="big",version="1"} 640
-nv_inference_count{model="big",version="2"} 60
-nv_inference_count{model="bigger",version="1"} 9999
-nv_inference_exec_count{model="big",version="1"} 10
-nv_inference_exec_count{version="2",model="big"} 4
-nv_inference_request_success{model="big",version="1"} 1e6
-`;
-  expect(parseBatchCounts(exposition, 'big')).toEqual({ rows: 700, batches: 14 });
-  expect(parseBatchCounts(exposition, 'none')).toEqual({ rows: 0, batches: 0 });
-});
 
 test('work of all cores is user, nice, system and interrupts, not waiting', () => {
   expect(parseBusyUs('cpu  100 10 50 99999 77777 5 6 88888 0 0\ncpu0 1 1 1 1 1 1 1 1 1 1\n')).toBe(1_710_000);
@@ -73,7 +58,9 @@ describe('the tables', () => {
     points: [1, 64].map((concurrency) => ({
       model: 'big',
       concurrency,
-      summary: summarisePoint({ kind: 'closed', concurrency }, [run]),
+      summary: summarisePoint({ name: '', load: { kind: 'closed', concurrency }, deadlineMs: undefined, callers: [] }, [
+        run,
+      ]),
       meanBatch: spread([60]),
       disturbed: concurrency === 1 ? 0 : 2,
     })),

@@ -1,8 +1,19 @@
 import { describe, expect, test } from 'vitest';
 import { batchSizes } from '../../../bench/ceiling.js';
 import { parseDurationMs, parsePositiveDurationMs } from '../../../bench/duration.js';
-import { oneOf, parseCount, parseCpus, parseInputFile, parseLoads, parseShape } from '../../../bench/options.js';
-import { shares } from '../../../bench/plan.js';
+import { parseGroups } from '../../../bench/groups.js';
+import { processPlans } from '../../../bench/load-fleet.js';
+import {
+  oneOf,
+  parseCount,
+  parseCpus,
+  parseInputFile,
+  parseLoads,
+  parseMetadata,
+  parseShape,
+  parseShapes,
+} from '../../../bench/options.js';
+import { type LoadJob, shares } from '../../../bench/plan.js';
 import { parseCpuWatch, parseProcStat } from '../../../bench/process-cpu.js';
 
 describe('durations', () => {
@@ -54,13 +65,94 @@ describe('loads', () => {
 });
 
 test('shapes and files are split from the names of their inputs', () => {
-  expect(parseShape('x:1x3x224')).toEqual(['x', [1, 3, 224]]);
-  expect(parseShape('scope:0:7')).toEqual(['scope:0', [7]]);
-  expect(parseShape('scalar:')).toEqual(['scalar', []]);
+  expect(parseShape('x:1x3x224')).toEqual(['x', [[1, 3, 224]]]);
+  expect(parseShape('scope:0:7')).toEqual(['scope:0', [[7]]]);
+  expect(parseShape('scalar:')).toEqual(['scalar', [[]]]);
+  expect(parseShape('x:4x256/5x256')).toEqual([
+    'x',
+    [
+      [4, 256],
+      [5, 256],
+    ],
+  ]);
   expect(() => parseShape('1x3')).toThrow(/--shape/);
   expect(() => parseShape('x:1xtwo')).toThrow(/--shape/);
   expect(parseInputFile('x:a:b.npy')).toEqual(['x', 'a:b.npy']);
   expect(() => parseInputFile('x:')).toThrow(/--input/);
+});
+
+test('shapes used in turn go together over all inputs', () => {
+  expect(parseShapes([])).toEqual([new Map()]);
+  expect(parseShapes(['ids:4/5', 'mask:4/5', 'flag:1'])).toEqual(
+    [4, 5].map(
+      (length) =>
+        new Map([
+          ['ids', [length]],
+          ['mask', [length]],
+          ['flag', [1]],
+        ]),
+    ),
+  );
+  expect(() => parseShapes(['ids:4/5', 'mask:1/2/3'])).toThrow(/"ids" 2 shapes and another 3/);
+});
+
+describe('groups', () => {
+  const defaults = { deadlineMs: 100, callers: ['everybody'] };
+
+  test('say their load, and may say their deadline and callers', () => {
+    expect(
+      parseGroups(['a,rate=100', 'b,concurrency=8,deadline-ms=50,caller=x', 'c,rate=1,callers=3'], defaults),
+    ).toEqual([
+      { name: 'a', load: { kind: 'open', ratePerS: 100 }, deadlineMs: 100, callers: ['everybody'] },
+      { name: 'b', load: { kind: 'closed', concurrency: 8 }, deadlineMs: 50, callers: ['x'] },
+      { name: 'c', load: { kind: 'open', ratePerS: 1 }, deadlineMs: 100, callers: ['c-1', 'c-2', 'c-3'] },
+    ]);
+    expect(parseGroups(['a,rate=1,caller=t,callers=2'], defaults)[0]?.callers).toEqual(['t-1', 't-2']);
+  });
+
+  test.each([
+    [['a'], /either rate=… .* or concurrency=…/],
+    [['a,rate=1,concurrency=1'], /either rate/],
+    [['a,rate=1,rate=2'], /rate is there twice/],
+    [['a,rate=1,speed=2'], /"speed=2" is none of rate=…/],
+    [['a,rate'], /"rate" is none/],
+    [['rate=1'], /begins with a name/],
+    [['a,rate=0'], /rate of --group/],
+    [['a,rate=1,caller=with space'], /--caller wants/],
+    [['a,rate=1', 'a,rate=2'], /another has the same name/],
+  ])('%j is refused', (texts, words) => {
+    expect(() => parseGroups(texts, defaults)).toThrow(words);
+  });
+
+  test('are shared out among processes, each group for itself', () => {
+    const base = { maxInFlight: 10, seed: 1 } as LoadJob;
+    const plans = processPlans(
+      [
+        { ...base, load: { kind: 'closed', concurrency: 1 } },
+        { ...base, load: { kind: 'open', ratePerS: 90 } },
+      ],
+      3,
+    );
+    expect(plans.map((jobs) => jobs.map((job) => job?.load))).toEqual([
+      [
+        { kind: 'closed', concurrency: 1 },
+        { kind: 'open', ratePerS: 30 },
+      ],
+      [undefined, { kind: 'open', ratePerS: 30 }],
+      [undefined, { kind: 'open', ratePerS: 30 }],
+    ]);
+    const seeds = plans.flatMap((jobs) => jobs.flatMap((job) => job?.seed ?? []));
+    expect(new Set(seeds).size).toBe(4);
+    expect(plans[0]?.[0]?.maxInFlight).toBe(10);
+    expect(plans[1]?.[1]?.maxInFlight).toBe(4);
+  });
+});
+
+test('headers are what gRPC takes as metadata', () => {
+  expect(parseMetadata('X-Tenant=a=b')).toEqual(['x-tenant', 'a=b']);
+  for (const text of ['x', '=y', 'grpc-timeout=1S', 'x-bin=aa', 'x y=1', 'x=ü', 'x=a\nb']) {
+    expect(() => parseMetadata(text)).toThrow(/--metadata wants/);
+  }
 });
 
 test('lists of cores are what taskset takes', () => {

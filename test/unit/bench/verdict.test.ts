@@ -14,8 +14,7 @@ const latency = (p99: number): LatencySummary => ({
 });
 
 const good: Evidence = {
-  load: { kind: 'closed', concurrency: 8 },
-  pacing: 'spin',
+  spins: false,
   hasDeadline: false,
   good: 1000,
   errors: {},
@@ -23,9 +22,9 @@ const good: Evidence = {
   sendLagUs: latency(0),
   loopUtilisation: 0.5,
   cpuUtilisation: 0.4,
+  stallMs: 240,
+  windowMs: 1000,
 };
-const open = { kind: 'open', ratePerS: 100 } as const;
-
 test('a clean run is valid', () => {
   expect(judge(good)).toEqual({ valid: true, reasons: [] });
 });
@@ -40,17 +39,15 @@ describe('invalid:', () => {
     ['too few samples', { good: 99 }, /Only 99 good answers/],
     ['a busy event loop', { loopUtilisation: 0.91 }, /The harness is the wall.*91\.0 %.*--processes/],
     ['a busy core', { cpuUtilisation: 0.95 }, /The harness is the wall/],
-    ['late sending', { load: open, sendLagUs: latency(2500) }, /sent late, by 2\.5 ms.*2 ms is allowed/],
+    ['a stall', { stallMs: 260 }, /stood still for 260 ms.*--cpus/],
+    ['a stall in a long window', { stallMs: 510, windowMs: 10_000 }, /stood still for 510 ms/],
+    ['late sending', { spins: true, sendLagUs: latency(2500) }, /sent late, by 2\.5 ms.*2 ms is allowed/],
     [
       'a deadline does not excuse faults',
       { hasDeadline: true, errors: { INTERNAL: { count: 1, first: '' } } },
       /INTERNAL: no message/,
     ],
-    [
-      'a busy loop with timer pacing',
-      { load: open, pacing: 'timer', loopUtilisation: 0.99 },
-      /The harness is the wall/,
-    ],
+    ['a busy loop with timer pacing', { loopUtilisation: 0.99 }, /The harness is the wall/],
   ])('%s', (_what, changes, words) => {
     const verdict = judge({ ...good, ...changes });
     expect(verdict.valid).toBe(false);
@@ -60,8 +57,9 @@ describe('invalid:', () => {
 
 describe('still valid:', () => {
   test.each<[string, Partial<Evidence>]>([
-    ['a spinning open loop uses its core on purpose', { load: open, loopUtilisation: 1, cpuUtilisation: 1 }],
-    ['lag that is small beside the latency', { load: open, sendLagUs: latency(9000), latencyUs: latency(100_000) }],
+    ['a stall that is short beside the window', { stallMs: 490, windowMs: 10_000 }],
+    ['a spinning open loop uses its core on purpose', { spins: true, loopUtilisation: 1, cpuUtilisation: 1 }],
+    ['lag that is small beside the latency', { spins: true, sendLagUs: latency(9000), latencyUs: latency(100_000) }],
     [
       'a server that sheds load under a deadline',
       { hasDeadline: true, errors: { DEADLINE_EXCEEDED: { count: 9, first: '' } } },

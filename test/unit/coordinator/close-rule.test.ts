@@ -4,9 +4,9 @@ import { naturalRule } from '../../../coordinator/scheduling/lane-rule.js';
 import type { BatchingRule } from '../../../core/model.js';
 
 const never = Number.POSITIVE_INFINITY;
-const nobody: Prospects = { holdUntil: (_rows, nowMs) => nowMs, answerMs: () => 0 };
+const nobody: Prospects = { holdUntil: (_shape, _rows, nowMs) => nowMs, answerMs: () => 0 };
 /** Somebody is worth waiting for until 120; rows take 10 ms + 1 ms each. */
-const company: Prospects = { holdUntil: () => 120, answerMs: (rows) => 10 + rows };
+const company: Prospects = { holdUntil: () => 120, answerMs: (_shape, rows) => 10 + rows };
 const triton = { maxQueueDelayUs: 20_000, preferredRows: [4, 6] };
 
 interface Case {
@@ -78,13 +78,8 @@ describe('close rule', () => {
       idle = true,
     } = one;
     const { prospects = nobody, closes, wakes } = one;
-    const close = closeRule(
-      naturalRule(maxRows, batching),
-      { rows, enqueuedMs, deadlineMs, earliestMs },
-      idle,
-      100,
-      prospects,
-    );
+    const waiting = { shapeKey: '', rows, enqueuedMs, deadlineMs, earliestMs };
+    const close = closeRule(naturalRule(maxRows, batching), waiting, idle, 100, prospects);
     expect(close).toEqual(
       closes === undefined ? { reason: undefined, wakeAtMs: wakes } : { reason: closes[0], rows: closes[1] },
     );

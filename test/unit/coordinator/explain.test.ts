@@ -35,7 +35,7 @@ const batched = naturalRule(8);
 const hintOf = (of: Lane): string => explainLane('m', '1', 'ready', of).hint;
 const seeded = (rows8Ms: number): Lane => {
   const full = lane(batched, [['full', 100, 8]]);
-  full.profile('cpu').seed([
+  full.profiles.ofClass('cpu').seed([
     { rows: 1, ms: 10 },
     { rows: 4, ms: 10 + (3 * (rows8Ms - 10)) / 7 },
     { rows: 8, ms: rows8Ms },
@@ -45,7 +45,7 @@ const seeded = (rows8Ms: number): Lane => {
 
 describe('hints', () => {
   it.each<readonly [about: string, Lane, RegExp]>([
-    ['nobody to serve', new Lane('m/1', batched), /^No worker has it ready/],
+    ['nobody to serve', new Lane('m/1', batched, () => 0), /^No worker has it ready/],
     ['nothing yet', lane(batched, []), /^No batch has been executed yet/],
     ['no batching', lane(naturalRule(0), [['unbatched', 9, 1]]), /takes one request at a time; a free batch axis/],
     ['full, and more would pay', seeded(12), /^100 % of the batches are full, .*raise max_batch_size, or add workers/],

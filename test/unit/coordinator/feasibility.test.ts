@@ -12,6 +12,8 @@ const requests = 3000;
 /** Until here profiles are learned, and predictions may be wild. */
 const learning = 300;
 
+const newcomer = (deadlineMs: number) => ({ caller: '', level: 0, shapeKey: '', rows: 1, deadlineMs });
+
 interface Traffic {
   readonly workers: number;
   readonly load: number;
@@ -36,7 +38,7 @@ function admitted({ workers, load, burst, seed }: Traffic, also = -1) {
     const nowMs = serving.clock.nowMs();
     for (let i = 0; i < burst; i++, sent++) {
       const request = new VirtualRequest(nowMs, nowMs + budgetMs);
-      const predicted = serving.scheduler.predict('m', { caller: '', level: 0, shapeKey: '', rows: 1 }, nowMs);
+      const predicted = serving.scheduler.predict('m', newcomer(request.deadlineMs), nowMs);
       const isRefused = predicted !== undefined && predicted.badMs > request.deadlineMs;
       if (isRefused && sent >= learning) refused.push(sent);
       if (sent === also) extra = request;
@@ -74,7 +76,7 @@ describe('predicted answers', () => {
     { workers: 1, load: 2, burst: 1, missed: 0.07, refused: 0.55, wronged: 0.35, goodput: 0.92 },
     { workers: 1, load: 0.8, burst: 12, missed: 0.01, refused: 0.08, wronged: 0.05, goodput: 0.75 },
     { workers: 3, load: 0.9, burst: 1, missed: 0, refused: 0, wronged: 0, goodput: 0.9 },
-    { workers: 3, load: 2, burst: 1, missed: 0.12, refused: 0.55, wronged: 0.45, goodput: 0.93 },
+    { workers: 3, load: 2, burst: 1, missed: 0.17, refused: 0.55, wronged: 0.45, goodput: 0.85 },
     { workers: 3, load: 0.8, burst: 30, missed: 0.01, refused: 0.02, wronged: 0.02, goodput: 0.75 },
   ])('$workers workers at $load of capacity in bursts of $burst', ({ workers, load, burst, ...bounds }) => {
     const traffic = { workers, load, burst, seed: 1 };
@@ -87,14 +89,13 @@ describe('predicted answers', () => {
 
   it('are not given while nothing is known, or nothing was measured for a while', () => {
     const serving = new VirtualServing({ executeMs });
-    const newcomer = { caller: '', level: 0, shapeKey: '', rows: 1 };
-    const predict = () => serving.scheduler.predict('m', newcomer, serving.clock.nowMs());
+    const predict = () => serving.scheduler.predict('m', newcomer(Number.POSITIVE_INFINITY), serving.clock.nowMs());
     expect(predict()).toBeUndefined();
     serving.send(new VirtualRequest(0));
     serving.clock.advance(50);
     expect(predict()?.usualMs).toBeCloseTo(50 + executeMs(1), 6);
     serving.clock.advance(1000);
     expect(predict()).toBeUndefined();
-    expect(serving.scheduler.predict('no such lane', newcomer, 0)).toBeUndefined();
+    expect(serving.scheduler.predict('no such lane', newcomer(10), 0)).toBeUndefined();
   });
 });

@@ -126,6 +126,7 @@ class Bookkeeper {
       deviceConcurrency: world.concurrency,
       resources: world.amounts,
       callerWeight: () => 1,
+      doorMs: () => 0,
     });
     for (const [index, lane] of lanes.entries()) {
       const rule = {

@@ -115,6 +115,18 @@ describe('latency profile', () => {
     expect(profile.typicalMs(8)).toBeCloseTo(line(8), 9);
   });
 
+  it('needs two executions to believe that a new size is slower than expected, and one that it is faster', () => {
+    const profile = learned([1, 8], line);
+    profile.observe(32, 100 * line(32));
+    expect(profile.typicalMs(32)).toBeCloseTo(line(32), 9);
+    expect(profile.typicalMs(8)).toBeCloseTo(line(8), 9);
+    profile.observe(32, 3 * line(32));
+    expect(profile.typicalMs(32)).toBeCloseTo(3 * line(32), 9);
+    expect(profile.typicalMs(128)).toBeGreaterThan(10 * line(32));
+    profile.observe(128, 3.5 * line(32));
+    expect(profile.typicalMs(128)).toBeCloseTo(3.5 * line(32), 9);
+  });
+
   it('does not believe a cold first run once there is a second', () => {
     const profile = new LatencyProfile();
     profile.observe(4, 900);
@@ -180,8 +192,20 @@ describe('latency profile', () => {
     profile.seed(seed);
     expect(profile.typicalMs(8)).toBeCloseTo(2, 2);
     // A later seed replaces an earlier one.
-    profile.seed([{ rows: 64, ms: 50 }]);
-    expect(profile.typicalMs(64)).toBeGreaterThan(40);
+    profile.seed([{ rows: 64, ms: 12 }]);
+    expect(profile.typicalMs(64)).toBeCloseTo(12, 9);
+  });
+
+  it('does not believe for ever that a size it no longer sees takes longer than its parts', () => {
+    const profile = new LatencyProfile();
+    for (let i = 0; i < 9; i++) profile.observe(64, 105);
+    for (let i = 0; i < 9; i++) profile.observe(32, 33);
+    expect(profile.typicalMs(64)).toBe(105);
+    for (let i = 0; i < 64; i++) profile.observe(32, 33);
+    expect(profile.typicalMs(64)).toBeCloseTo(66, 9);
+    // As soon as it is seen again, it is believed again.
+    for (let i = 0; i < 9; i++) profile.observe(64, 105);
+    expect(profile.typicalMs(64)).toBe(105);
   });
 
   it('takes the shape of a seed from a slower machine, and the level of its own', () => {

@@ -2,13 +2,14 @@ import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import type { ServingObserver } from '../../../coordinator/serving.js';
 import type { TimingReceipt } from '../../../core/inference.js';
-import type { InstanceStatus } from '../../../core/model.js';
+import type { InstanceStatus, VersionStatus } from '../../../core/model.js';
 import type { FleetView } from '../../../platform/telemetry/fleet-metrics.js';
 import { ServingMetrics } from '../../../platform/telemetry/metrics.js';
+import { WorkerMetrics } from '../../../platform/telemetry/worker-metrics.js';
 
 const receipt: TimingReceipt = {
-  queueUs: 300,
-  batchWaitUs: 0,
+  queueUs: 250,
+  batchWaitUs: 50,
   inputUs: 20,
   executeUs: 900,
   outputUs: 10,
@@ -136,13 +137,34 @@ test('restarts are never counted down when a worker leaves or starts anew', asyn
   expect(await restarts(fleetOf({ w1: [instance('a', 'idle', 1)], w2: [instance('a', 'idle', 1)] }))).toBe(5);
 });
 
+test("a worker's profiles are gauges, in seconds, by device class and rows", async () => {
+  const info = { workerId: 'w', devices: ['cpu'], softwareVersion: '0', pid: 1, host: 'h', pipelineDepth: 1 };
+  const status: VersionStatus = {
+    model: 'm',
+    version: '1',
+    state: 'ready',
+    reason: '',
+    spec: undefined,
+    slots: 1,
+    instances: [],
+    profiles: { cpu: [{ rows: 1, ms: 2 }], cuda: [{ rows: 64, ms: 0.5 }] },
+  };
+  const text = await new WorkerMetrics({ info, statuses: () => [status] }).text();
+  expect(text.match(/^shoal_execution_profile_seconds.*$/gm)).toEqual([
+    'shoal_execution_profile_seconds{model="m",version="1",device_class="cpu",rows="1"} 0.002',
+    'shoal_execution_profile_seconds{model="m",version="1",device_class="cuda",rows="64"} 0.0005',
+  ]);
+});
+
 test('docs/METRICS.md lists every metric with its type, and none that is gone', () => {
   const text = readFileSync(new URL('../../../docs/METRICS.md', import.meta.url), 'utf8');
   const documented = [...text.matchAll(/^\| `([a-z0-9_]+)` +\| (counter|gauge|histogram|summary) +\|/gm)].map(
     ([, name, type]) => `${name} ${type}`,
   );
-  const registered = new ServingMetrics().registry
-    .getMetricsAsArray()
-    .map(({ name, type }) => `${name} ${String(type)}`);
-  expect(documented.toSorted()).toEqual(registered.toSorted());
+  const info = { workerId: 'w', devices: [], softwareVersion: '0', pid: 1, host: 'h', pipelineDepth: 1 };
+  const registries = [new ServingMetrics().registry, new WorkerMetrics({ info, statuses: () => [] }).registry];
+  const registered = new Set(
+    registries.flatMap((registry) => registry.getMetricsAsArray().map(({ name, type }) => `${name} ${String(type)}`)),
+  );
+  expect(documented.toSorted()).toEqual([...registered].toSorted());
 });

@@ -1,7 +1,13 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { VirtualClock } from '../../../core/clock.js';
-import { isGrpcType, parseTimeoutMs, percentEncoded } from '../../../platform/http2/grpc-headers.js';
+import {
+  isGrpcType,
+  parseTimeoutMs,
+  percentDecoded,
+  percentEncoded,
+  timeoutText,
+} from '../../../platform/http2/grpc-headers.js';
 import { RateLimit } from '../../../platform/http2/limits.js';
 import { MessageGatherer } from '../../../platform/http2/message-gatherer.js';
 
@@ -115,4 +121,28 @@ describe('a rate limit', () => {
     clock.advance(1000);
     expect(flood.allows()).toBe(true);
   });
+});
+
+it('any text survives grpc-message, and what is no UTF-8 does not throw', () => {
+  fc.assert(
+    fc.property(fc.string({ unit: 'grapheme' }), (text) => {
+      expect(percentDecoded(percentEncoded(text))).toBe(text);
+    }),
+    { seed: 5 },
+  );
+  expect(percentDecoded('100 % of %zz and %C3%A4')).toBe('100 % of %zz and ä');
+  expect(percentDecoded('%FF')).toBe('\ufffd');
+});
+
+it('a timeout is never said shorter than it is, nor in more than eight digits', () => {
+  fc.assert(
+    fc.property(fc.double({ min: 0, max: 1e10, noNaN: true }), (ms) => {
+      const text = timeoutText(ms);
+      expect(text).toMatch(/^[1-9]\d{0,7}[umS]$/);
+      const said = parseTimeoutMs(text);
+      expect(said).toBeGreaterThanOrEqual(ms * (1 - 1e-12));
+      expect(said).toBeLessThanOrEqual(ms + Math.max(0.0011, ms * 1e-4));
+    }),
+    { seed: 6 },
+  );
 });
