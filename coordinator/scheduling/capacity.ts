@@ -85,13 +85,16 @@ export class Capacity<L> implements HeapItem {
     return executing < Math.max(1, this.slots) ? this.runs.find((run) => !run.executes) : undefined;
   }
 
-  /** What waited behind another begins now: sooner or later than was thought, and with it whatever is behind it. */
+  /** What waited behind another begins now, sooner or later than was thought, and what is behind it accordingly. */
   begins(run: Run<L>, nowMs: number): void {
-    const laterMs = nowMs - run.startMs;
+    const free: number[] = [];
+    move(run, nowMs);
+    for (const other of this.runs) if (other.executes) free.push(other.finishMs);
     for (const other of this.runs) {
-      if (other.executes && other !== run) continue;
-      other.startMs += laterMs;
-      other.finishMs += laterMs;
+      if (other.executes) continue;
+      free.sort((a, b) => a - b);
+      move(other, Math.max(nowMs, free.shift() ?? nowMs));
+      free.push(other.finishMs);
     }
     this.runs.sort((a, b) => a.finishMs - b.finishMs);
   }
@@ -117,4 +120,9 @@ export class Capacity<L> implements HeapItem {
     this.speed *= surprise ** (1 - memory);
     this.observed++;
   }
+}
+
+function move<L>(run: Run<L>, startMs: number): void {
+  run.finishMs = startMs + (run.finishMs - run.startMs);
+  run.startMs = startMs;
 }

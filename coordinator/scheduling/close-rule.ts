@@ -7,7 +7,9 @@ export interface Waiting {
   readonly rows: number;
   /** When the oldest came. */
   readonly enqueuedMs: number;
-  /** What expires first in the queue; Infinity: nothing. */
+  /** The earliest deadline; Infinity: nobody has one. */
+  readonly deadlineMs: number;
+  /** When the first has to leave the queue, by its deadline or its queue policy; Infinity: nobody. */
   readonly earliestMs: number;
 }
 
@@ -40,18 +42,26 @@ export function closeRule(rule: LaneRule, queue: Waiting, idle: boolean, nowMs: 
   if (delayMs === 0) {
     const untilMs = prospects.holdUntil(queue.shapeKey, queue.rows, nowMs);
     if (untilMs <= nowMs) return { reason: 'idle', rows: queue.rows };
-    const lastStartMs = queue.earliestMs - prospects.answerMs(queue.shapeKey, queue.rows + 1);
+    const lastStartMs = lastStart(queue, prospects);
     return lastStartMs <= nowMs
       ? { reason: 'deadline', rows: queue.rows }
       : { reason: undefined, wakeAtMs: Math.min(untilMs, lastStartMs) };
   }
   const dueMs = queue.enqueuedMs + delayMs;
   if (nowMs >= dueMs) return { reason: 'delay', rows: queue.rows };
-  const lastStartMs = queue.earliestMs - prospects.answerMs(queue.shapeKey, queue.rows + 1);
+  const lastStartMs = lastStart(queue, prospects);
   if (nowMs >= lastStartMs) return { reason: 'deadline', rows: queue.rows };
   for (let i = batching.preferredRows.length - 1; i >= 0; i--) {
     const preferred = batching.preferredRows[i] ?? 0;
     if (queue.rows >= preferred) return { reason: 'preferred', rows: preferred };
   }
   return { reason: undefined, wakeAtMs: Math.min(dueMs, lastStartMs) };
+}
+
+/** Timers are late by up to this much, and who has to leave then is gone. */
+const timerMs = 1;
+
+/** The last instant from which one row more would be answered before the earliest deadline, and nobody has left. */
+function lastStart({ shapeKey, rows, deadlineMs, earliestMs }: Waiting, prospects: Prospects): number {
+  return Math.min(deadlineMs - prospects.answerMs(shapeKey, rows + 1), earliestMs - timerMs);
 }

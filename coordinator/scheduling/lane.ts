@@ -178,15 +178,15 @@ export class Lane implements HeapItem, Prospects {
       others.push({ speed: other.speed, freeAtMs: other.freeAtMs, batchMs: this.expectMs(other, shapeKey, rows) });
     }
     const slow = { speed: worker.speed, doneMs: startMs + this.expectMs(worker, shapeKey, rows) };
-    return waitForFaster(slow, others, batches, queue.earliestMs - this.returnMs, nowMs);
+    return waitForFaster(slow, others, batches, queue.deadlineMs - this.returnMs, nowMs);
   }
 
   /** Would a batch bound behind one that runs be in time even if that one takes as long as it hardly ever does? */
-  canWaitBehind({ earliestMs, shapeKey }: ShapeQueue, worker: LaneCapacity, rows: number, startMs: number): boolean {
-    if (earliestMs === Number.POSITIVE_INFINITY) return true;
+  canWaitBehind({ deadlineMs, shapeKey }: ShapeQueue, worker: LaneCapacity, rows: number, startMs: number): boolean {
+    if (deadlineMs === Number.POSITIVE_INFINITY) return true;
     const cautiousMs = this.cautiousMs(worker, shapeKey, rows);
     const overrunMs = cautiousMs - this.expectMs(worker, shapeKey, rows);
-    return startMs + overrunMs + cautiousMs + this.returnMs <= earliestMs;
+    return startMs + overrunMs + cautiousMs + this.returnMs <= deadlineMs;
   }
 
   /**

@@ -51,14 +51,33 @@ export class ShapeQueue implements HeapItem {
   heapIndex = -1;
   rows = 0;
   pieces = 0;
+  #withDeadline = 0;
 
   constructor(shapeKey: string, share: FairShare) {
     this.shapeKey = shapeKey;
     this.#share = share;
   }
 
+  /** When the first has to leave, by its deadline or by its queue policy; Infinity: nobody. */
   get earliestMs(): number {
     return this.expiring.earliestMs;
+  }
+
+  /**
+   * Whose deadline is the earliest; undefined: nobody has one. Only where a queue policy lets somebody leave before
+   * all deadlines they are looked through.
+   */
+  get mostUrgent(): Piece | undefined {
+    if (this.#withDeadline === 0) return undefined;
+    const { first } = this.expiring;
+    if (first === undefined || first.deadlineMs <= first.expiresMs) return first;
+    let urgent = first;
+    for (const piece of this.expiring.items()) if (piece.deadlineMs < urgent.deadlineMs) urgent = piece;
+    return urgent;
+  }
+
+  get deadlineMs(): number {
+    return this.mostUrgent?.deadlineMs ?? Number.POSITIVE_INFINITY;
   }
 
   /**
@@ -110,6 +129,7 @@ export class ShapeQueue implements HeapItem {
     piece.line = undefined;
     this.rows -= piece.rows;
     this.pieces--;
+    if (piece.deadlineMs !== Number.POSITIVE_INFINITY) this.#withDeadline--;
     this.expiring.remove(piece);
     if (served) this.#share.charge(flow, piece.rows);
     this.#share.removed(flow, piece.rows);
@@ -174,6 +194,7 @@ export class ShapeQueue implements HeapItem {
   #added(piece: Piece, line: Line): void {
     this.rows += piece.rows;
     this.pieces++;
+    if (piece.deadlineMs !== Number.POSITIVE_INFINITY) this.#withDeadline++;
     this.#share.added(line.flow, piece.rows);
     this.expiring.add(piece);
     if (line.heapIndex < 0) line.band.order.add(line);

@@ -25,19 +25,19 @@ export function rowsInTime(
   giveUp: (piece: Piece) => void,
 ): number {
   // Without a recent measurement somebody has to be the first to try.
-  if (queue.earliestMs === Number.POSITIVE_INFINITY || lane.isStale(nowMs)) return rows;
+  if (queue.mostUrgent === undefined || lane.isStale(nowMs)) return rows;
   const executeMs = (count: number): number => lane.cautiousMs(worker, queue.shapeKey, count);
   /** The most rows, up to `limit`, that are answered before `deadlineMs`; 0: not even one. */
   const mostBy = (deadlineMs: number, limit: number): number =>
     mostRows(limit, (count) => startMs + executeMs(count) + lane.returnMs <= deadlineMs);
   let limit = rows;
-  if (mostBy(earliest(queue), limit) === limit) return limit;
+  if (mostBy(queue.deadlineMs, limit) === limit) return limit;
   if (lane.isPressed(nowMs)) {
     for (const piece of leastWorth(queue, limit, mostBy, executeMs)) giveUp(piece);
     limit = Math.min(limit, queue.rows);
-    return queue.pieces === 0 ? 0 : Math.max(1, mostBy(earliest(queue), limit));
+    return queue.pieces === 0 ? 0 : Math.max(1, mostBy(queue.deadlineMs, limit));
   }
-  for (let first = queue.expiring.first; first !== undefined; first = queue.expiring.first) {
+  for (let first = queue.mostUrgent; first !== undefined; first = queue.mostUrgent) {
     const most = mostBy(first.deadlineMs, limit);
     if (most >= Math.max(first.rows, Math.ceil(limit / 2))) return most;
     giveUp(first);
@@ -45,9 +45,6 @@ export function rowsInTime(
   }
   return limit;
 }
-
-/** A queue timeout may come sooner than a deadline, but is about waiting, not about the answer. */
-const earliest = (queue: ShapeQueue): number => queue.expiring.first?.deadlineMs ?? Number.POSITIVE_INFINITY;
 
 /** The pieces without which the next batch answers the most rows in time for its own time. */
 function leastWorth(

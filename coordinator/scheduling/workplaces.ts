@@ -62,7 +62,7 @@ export class Workplaces {
   /** The best idle one that has room on its device; the others of that device are set aside until it has. */
   idle(lane: Lane): LaneCapacity | undefined {
     for (let first = lane.idle.first; first !== undefined; first = lane.idle.first) {
-      if (this.#devices.fits(first.shared, lane.rule.resources)) return first;
+      if (this.#devices.fits(first.shared, lane.rule.resources) && !overtakes(first)) return first;
       lane.idle.remove(first);
       first.blockedTag = lane.deviceTag;
       first.place = 'blocked';
@@ -174,4 +174,13 @@ export class Workplaces {
     capacity.place = 'idle';
     lane.idle.add(capacity);
   }
+}
+
+/**
+ * Does a version with less device time wait for this device, for which there is no room yet? What fits beside those
+ * that run would keep it from ever getting it.
+ */
+function overtakes({ lane, shared }: LaneCapacity): boolean {
+  const next = shared.blocked.first;
+  return next !== undefined && next.lane !== lane && next.lane.pieces > 0 && next.blockedTag < lane.deviceTag;
 }

@@ -5,6 +5,7 @@ import { Piece } from '../../../coordinator/scheduling/piece.js';
 import { type Dispatch, Scheduler } from '../../../coordinator/scheduling/scheduler.js';
 import { VirtualClock } from '../../../core/clock.js';
 import { seededRandom } from '../../../core/random.js';
+import { VirtualRequest, VirtualServing } from '../../support/virtual-serving.js';
 
 describe('company forecast', () => {
   it('expects those back who used to come back, until their time is over', () => {
@@ -114,5 +115,48 @@ describe('in a closed loop', () => {
   it('keeps 128 callers in full batches, one of them always ahead', () => {
     const { meanRows } = closedLoop({ ...big, callers: 128, backAfterMs: burst() });
     expect(meanRows).toBeGreaterThan(63);
+  });
+});
+
+describe('a stall', () => {
+  it('does not make anybody wait long afterwards', () => {
+    // A closed loop of four whose tenth execution hangs for two seconds.
+    let executions = 0;
+    const executeMs = (rows: number): number => (++executions === 10 ? 2000 : 6 + 0.3 * rows);
+    const serving = new VirtualServing({ executeMs });
+    const waitsMs: number[] = [];
+    serving.onAnswer = ({ arrivedMs, answeredMs }) => {
+      if (executions > 11) waitsMs.push(answeredMs - arrivedMs);
+      serving.clock.after(1 + (executions % 2), () => serving.send(new VirtualRequest(serving.clock.nowMs())));
+    };
+    for (let i = 0; i < 4; i++) serving.send(new VirtualRequest(0));
+    serving.clock.advance(5000);
+    expect(waitsMs.length).toBeGreaterThan(200);
+    // What they wait for one another, and an execution.
+    expect(Math.max(...waitsMs)).toBeLessThan(2 * 7.2 + 6);
+  });
+});
+
+describe('strangers', () => {
+  /** Mean latency of Poisson arrivals, of whom nobody comes back. */
+  function meanMs(load: number, waits: boolean): number {
+    const executeMs = (rows: number): number => 9 + 0.4 * rows;
+    const serving = new VirtualServing({ maxRows: 16, executeMs });
+    const lane = serving.scheduler.lane('m');
+    if (lane !== undefined && !waits) lane.holdUntil = (_rows, nowMs) => nowMs;
+    const random = seededRandom(Math.round(100 * load));
+    const latenciesMs: number[] = [];
+    serving.onAnswer = ({ arrivedMs, answeredMs }) => latenciesMs.push(answeredMs - arrivedMs);
+    const next = (): void => {
+      serving.send(new VirtualRequest(serving.clock.nowMs()));
+      serving.clock.after(random.exponential(executeMs(16) / (16 * load)), next);
+    };
+    next();
+    serving.clock.advance(30_000);
+    return latenciesMs.reduce((sum, ms) => sum + ms, 0) / latenciesMs.length;
+  }
+
+  it.each([0.1, 0.2, 0.3, 0.4, 0.6])('at %f of the capacity are not taken for callers who return', (load) => {
+    expect(meanMs(load, true)).toBeLessThan(1.015 * meanMs(load, false));
   });
 });
