@@ -54,6 +54,8 @@ export class Dispatcher {
   readonly #door = new DoorAllowance();
   #lastBatchId = 0;
   #pumpDeferred = false;
+  /** How long we slept just before this turn of the event loop. */
+  #sleptMs = 0;
   #wake: CancelTimer | undefined;
   #wakeAtMs = Number.POSITIVE_INFINITY;
 
@@ -111,7 +113,8 @@ export class Dispatcher {
   }
 
   submit(call: Call): void {
-    const nowMs = this.#options.clock.nowMs();
+    // What came while we slept came, on the average, in the middle of it.
+    const nowMs = this.#options.clock.nowMs() - this.#sleptMs / 2;
     for (const piece of call.pieces) this.#scheduler.enqueue(call.laneKey, piece, nowMs);
     this.#pumpSoon();
   }
@@ -272,6 +275,7 @@ export class Dispatcher {
   }
 
   #pump(): void {
+    this.#sleptMs = 0;
     const nowMs = this.#options.clock.nowMs();
     for (
       let late = this.#runningDeadlines.popExpired(nowMs);
@@ -309,7 +313,9 @@ export class Dispatcher {
     if (this.#options.nap === undefined) return;
     const untilMs = Math.min(this.#scheduler.calmUntilMs(nowMs), this.#runningDeadlines.earliestMs) - wakingMs;
     const napMs = Math.min(untilMs - nowMs, longestNapMs);
-    if (napMs >= shortestNapMs) this.#options.nap(napMs);
+    if (napMs < shortestNapMs) return;
+    this.#options.nap(napMs);
+    this.#sleptMs = napMs;
   }
 
   #dispatch(dispatch: Dispatch<CallPiece>, pieces: readonly CallPiece[], nowMs: number): void {
