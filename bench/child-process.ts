@@ -32,7 +32,7 @@ export function forkChild<Sent extends object, Received>(
   cpus: string,
   args: readonly string[] = [],
 ): Child<Sent, Received> {
-  // As the server's own (ops/bin/shoal.js): requests and answers live outside V8's heap, and few objects in it.
+  // Requests and answers live outside V8's heap, and few objects in it: a small young generation stays in the cache.
   const nodeArgs = ['--max-semi-space-size=2'];
   const pinned = cpus === '' ? {} : { execPath: 'taskset', execArgv: ['-c', cpus, process.execPath, ...nodeArgs] };
   const child: ChildProcess = fork(compiled(entry), args, {

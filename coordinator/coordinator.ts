@@ -100,7 +100,7 @@ export class Coordinator implements InferenceService, AdminView {
       version = entry.version;
       admitted = checkRequest(spec, request);
       const timeout = timeoutMs(request.parameters);
-      deadlineMs = Math.min(context.deadlineMs, context.arrivedMs + timeout);
+      deadlineMs = Math.min(context.deadlineMs, context.arrivedMs + timeout) - this.#dispatcher.sleptMs;
       terms = queueTerms(spec.batching, request.parameters, timeout, context.arrivedMs);
       if (deadlineMs <= this.#options.clock.nowMs()) {
         throw new ShoalError(

@@ -54,7 +54,6 @@ export class Dispatcher {
   readonly #door = new DoorAllowance();
   #lastBatchId = 0;
   #pumpDeferred = false;
-  /** How long we slept just before this turn of the event loop. */
   #sleptMs = 0;
   #wake: CancelTimer | undefined;
   #wakeAtMs = Number.POSITIVE_INFINITY;
@@ -67,6 +66,11 @@ export class Dispatcher {
   /** For those who want to know why; not to be changed through this. */
   get scheduler(): Pick<Scheduler<CallPiece>, 'lane' | 'predict' | 'queuedAtLevel' | 'seedProfile' | 'offeredDevices'> {
     return this.#scheduler;
+  }
+
+  /** How long we slept just before this turn of the event loop: what is read now may have come so long ago. */
+  get sleptMs(): number {
+    return this.#sleptMs;
   }
 
   setLane(key: string, rule: LaneRule): void {
@@ -275,7 +279,6 @@ export class Dispatcher {
   }
 
   #pump(): void {
-    this.#sleptMs = 0;
     const nowMs = this.#options.clock.nowMs();
     for (
       let late = this.#runningDeadlines.popExpired(nowMs);
@@ -316,6 +319,10 @@ export class Dispatcher {
     if (napMs < shortestNapMs) return;
     this.#options.nap(napMs);
     this.#sleptMs = napMs;
+    // After the sockets were read, which is what comes next.
+    this.#options.defer(() => {
+      this.#sleptMs = 0;
+    });
   }
 
   #dispatch(dispatch: Dispatch<CallPiece>, pieces: readonly CallPiece[], nowMs: number): void {

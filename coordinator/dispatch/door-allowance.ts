@@ -10,8 +10,9 @@ const mostMs = 50;
 /**
  * How much of a caller's time passes outside our doors: a deadline counts from when the request was sent, and an answer
  * is in time when it has arrived, but we see only from the first read to the last write. When a caller's own clock runs
- * out first it hangs up shortly before the instant that we took for its deadline. The allowance grows with each who does
- * and shrinks a little with each answer: stochastic approximation of a quantile (Robbins and Monro 1951).
+ * out first it hangs up shortly before the instant that we took for its deadline. The allowance grows when one does so
+ * earlier than it allows for, and shrinks a little with each answer: stochastic approximation of a quantile (Robbins
+ * and Monro 1951).
  */
 export class DoorAllowance {
   #ms = leastMs;
@@ -22,7 +23,7 @@ export class DoorAllowance {
 
   /** A caller hung up with `leftMs` of `budgetMs` left by our clock. */
   hungUp(leftMs: number, budgetMs: number): void {
-    if (budgetMs === Number.POSITIVE_INFINITY || leftMs > (1 - lateShare) * budgetMs) return;
+    if (budgetMs === Number.POSITIVE_INFINITY || leftMs > (1 - lateShare) * budgetMs || leftMs <= this.#ms) return;
     this.#ms = Math.min(mostMs, this.#ms + step * (1 - accepted));
   }
 

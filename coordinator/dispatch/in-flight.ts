@@ -22,7 +22,7 @@ export interface InFlight {
 /** Where the time of one piece of an executed batch went. */
 export function receiptOf(batch: InFlight, piece: CallPiece, { timing, instance }: BatchResult): TimingReceipt {
   const { arrivedMs } = piece.call.context;
-  const batchWaitMs = Math.max(0, batch.dispatchedMs - Math.max(piece.enqueuedMs, batch.freeSinceMs));
+  const batchWaitMs = Math.max(0, batch.dispatchedMs - Math.max(arrivedMs, piece.enqueuedMs, batch.freeSinceMs));
   return {
     queueUs: (batch.dispatchedMs - arrivedMs - batchWaitMs) * 1000 + timing.waitUs,
     batchWaitUs: batchWaitMs * 1000,

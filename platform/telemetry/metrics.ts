@@ -14,6 +14,8 @@ function tritonReason(code: ErrorCode): string {
       return 'CANCELED';
     case 'QUEUE_FULL':
     case 'DEADLINE_EXPIRED':
+    case 'DEADLINE_INFEASIBLE':
+    case 'QUEUE_TIMEOUT':
     case 'DRAINING':
       return 'REJECTED';
     case 'EXECUTION_FAILED':
