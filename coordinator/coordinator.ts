@@ -40,6 +40,11 @@ export interface CoordinatorOptions {
   readonly scheduling: Omit<SchedulerOptions, 'doorMs'>;
 }
 
+function twoDigits(ms: number, round: (value: number) => number): number {
+  const unit = 10 ** Math.max(0, Math.floor(Math.log10(Math.max(1, ms))) - 1);
+  return round(ms / unit) * unit;
+}
+
 const nothingLost = { shape: 0, version: 0, priority: 0 };
 const nothingToCancel: CancelCall = () => undefined;
 
@@ -108,7 +113,7 @@ export class Coordinator implements InferenceService, AdminView {
           `The deadline of the request for model '${spec.model}' had passed when it arrived.`,
         );
       }
-      this.#checkQueue(entry, spec, admitted.rows, terms.level);
+      this.#checkQueue(entry, spec, admitted.rows, terms.level, context.caller);
       this.#checkFeasible(entry, admitted, terms.level, context.caller, deadlineMs);
     } catch (thrown) {
       const error = ShoalError.from(thrown);
@@ -216,8 +221,9 @@ export class Coordinator implements InferenceService, AdminView {
     const predicted = scheduler.predict(entry.key, { caller, level, shapeKey, rows, deadlineMs }, nowMs);
     if (predicted === undefined || predicted.badMs <= deadlineMs) return;
     scheduler.lane(entry.key)?.refused(nowMs);
-    const needMs = Math.ceil(predicted.badMs - nowMs);
-    const leftMs = Math.floor(deadlineMs - nowMs);
+    // Two digits say enough, and the same sentence again is encoded only once.
+    const needMs = twoDigits(predicted.badMs - nowMs, Math.ceil);
+    const leftMs = twoDigits(deadlineMs - nowMs, Math.floor);
     throw new ShoalError(
       'DEADLINE_INFEASIBLE',
       `Model '${entry.model}' would answer in about ${needMs} ms, and the request has ${leftMs} ms left.`,
@@ -234,7 +240,7 @@ export class Coordinator implements InferenceService, AdminView {
     return order;
   }
 
-  #checkQueue(entry: VersionEntry, spec: ModelSpec, rows: number, level: number): void {
+  #checkQueue(entry: VersionEntry, spec: ModelSpec, rows: number, level: number, caller: string): void {
     const { maxRequests } = policyOf(spec.batching, level);
     if (maxRequests > 0 && this.#dispatcher.scheduler.queuedAtLevel(entry.key, level) >= maxRequests) {
       throw new ShoalError(
@@ -243,11 +249,11 @@ export class Coordinator implements InferenceService, AdminView {
         { retryAfterMs: 100 },
       );
     }
-    const waiting = this.#dispatcher.queuedRows(entry.key);
-    if (waiting > 0 && waiting + rows > this.#options.maxQueueRows) {
+    const { maxQueueRows } = this.#options;
+    if (!this.#dispatcher.scheduler.hasRoom(entry.key, level, caller, rows, maxQueueRows)) {
       throw new ShoalError(
         'QUEUE_FULL',
-        `${waiting} rows wait for model '${spec.model}' version ${spec.version} already; at most ${this.#options.maxQueueRows} may.`,
+        `${this.#dispatcher.queuedRows(entry.key)} rows wait for model '${spec.model}' version ${spec.version} already; at most ${maxQueueRows} may.`,
         { retryAfterMs: 100 },
       );
     }

@@ -335,10 +335,12 @@ function queueBound(plan: SimPlan, workers: readonly SimWorker[]): (model: strin
   const bounds = new Map(
     plan.models.map(({ spec }) => {
       const key = `${spec.model}/${spec.version}`;
+      // Callers with less than their part of a full queue may have as much again, all together.
+      const letIn = 2 * plan.maxQueueRows;
       // Nothing comes back where nobody is lost.
-      if (plan.faults.length === 0) return [spec.model, plan.maxQueueRows];
+      if (plan.faults.length === 0) return [spec.model, letIn];
       const batches = workers.reduce((sum, worker) => sum + worker.batchLimit(key), 0);
-      return [spec.model, plan.maxQueueRows + batches * Math.max(1, spec.maxBatchSize)];
+      return [spec.model, letIn + batches * Math.max(1, spec.maxBatchSize)];
     }),
   );
   return (model) => bounds.get(model) ?? 0;

@@ -64,7 +64,10 @@ export class Dispatcher {
   }
 
   /** For those who want to know why; not to be changed through this. */
-  get scheduler(): Pick<Scheduler<CallPiece>, 'lane' | 'predict' | 'queuedAtLevel' | 'seedProfile' | 'offeredDevices'> {
+  get scheduler(): Pick<
+    Scheduler<CallPiece>,
+    'hasRoom' | 'lane' | 'predict' | 'queuedAtLevel' | 'seedProfile' | 'offeredDevices'
+  > {
     return this.#scheduler;
   }
 

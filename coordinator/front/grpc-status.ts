@@ -21,8 +21,23 @@ function shortened(text: string): string {
   return `${bytes.subarray(0, maxMessageBytes - 4).toString()} …`;
 }
 
+/** Failures as they were told of late. Under pressure the same one is told by the thousand. */
+const told = new Map<string, UnaryFailure>();
+const mostTold = 256;
+
 /** What a call that failed ends with: status, sentence, `shoal-error` and google.rpc details. */
 export function unaryFailure(error: ShoalError): UnaryFailure {
+  const key = `${error.code} ${error.retryAfterMs} ${error.message}`;
+  let failure = told.get(key);
+  if (failure === undefined) {
+    failure = failureOf(error);
+    if (told.size >= mostTold) told.clear();
+    told.set(key, failure);
+  }
+  return failure;
+}
+
+function failureOf(error: ShoalError): UnaryFailure {
   return {
     status: error.kind.grpc,
     message: errorSentence(error),

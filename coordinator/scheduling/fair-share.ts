@@ -157,6 +157,15 @@ export class FairShare {
     return byNumber ? a.number < b.number : a.startTag < b.startTag;
   }
 
+  /** Rows of this caller that wait at a level, and its part by weight of all that is shared there. */
+  standing(levelNumber: number, caller: string, weight: number): { readonly rows: number; readonly part: number } {
+    const level = this.#levels.find(({ number }) => number === levelNumber);
+    const flow = level?.flow(caller);
+    const isWaiting = flow !== undefined && flow.pieces > 0;
+    const others = (level?.waitingWeight ?? 0) - (isWaiting ? flow.weight : 0);
+    return { rows: isWaiting ? flow.rows : 0, part: weight / (weight + others) };
+  }
+
   /**
    * Rows that will probably be served before `rows` more of this caller: everybody else's as far as they come first,
    * and the caller's own.

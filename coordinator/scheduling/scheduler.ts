@@ -172,6 +172,15 @@ export class Scheduler<P extends Piece> {
     return this.#lanes.get(key)?.share.levels.find(({ number }) => number === level)?.pieces ?? 0;
   }
 
+  /** May a caller queue so many rows more, where `mostRows` may wait? */
+  hasRoom(key: string, level: number, caller: string, rows: number, mostRows: number): boolean {
+    const lane = this.#lanes.get(key);
+    if (lane === undefined || lane.rows === 0 || lane.rows + rows <= mostRows) return true;
+    // One caller's flood must not fill the queue for all: whoever has less than its part of it may still come in.
+    const own = lane.share.standing(level, caller, this.#options.callerWeight(caller));
+    return own.part < 1 && own.rows + rows <= own.part * mostRows;
+  }
+
   /** Nothing waits in any lane. */
   get idle(): boolean {
     return this.#waiting.isEmpty;

@@ -148,7 +148,7 @@ export class UnaryExchange implements StreamConsumer, UnaryCall, UnaryReply {
     this.#done();
     this.#dropGathered();
     const stream = this.#stream;
-    stream.headers(failureBlock(failure.status, failure.message, failure.trailers), true);
+    stream.headers(blockOf(failure), true);
     // The answer is complete, and what the caller is still sending is in vain (RFC 9113, section 8.1).
     if (!stream.isRemoteEnded) stream.reset(ErrorCode.NO_ERROR);
   }
@@ -240,3 +240,15 @@ const cutOff: UnaryFailure = {
   status: GrpcStatus.INTERNAL,
   message: 'The request ended in the middle of its message.',
 };
+
+/** Header blocks of failures. Under pressure the same failure is told again and again, and our encoder keeps no state. */
+const blocks = new WeakMap<UnaryFailure, Buffer>();
+
+function blockOf(failure: UnaryFailure): Buffer {
+  let block = blocks.get(failure);
+  if (block === undefined) {
+    block = Buffer.from(failureBlock(failure.status, failure.message, failure.trailers));
+    blocks.set(failure, block);
+  }
+  return block;
+}

@@ -163,7 +163,8 @@ export const settingSchema = {
     flag: 'max-queue-rows',
     kind: integer(1, 10_000_000, 'rows'),
     roles: front,
-    description: 'Rows that may wait in one queue; a request that would exceed it is refused.',
+    description:
+      'Rows that may wait in one queue; a request that would exceed it is refused, unless its caller has less than its fair part of them.',
     defaultValue: 4096,
   }),
   deviceConcurrency: setting({

@@ -345,6 +345,19 @@ describe('failures', () => {
     expect(late.values()).toBe('MODEL_NOT_FOUND');
   });
 
+  it('lets callers in who have less than their part of a queue that another has filled', () => {
+    join({ batchMs: 1000 });
+    ask(request([1, 1], [0]));
+    clock.advance(1);
+    for (let i = 0; i < 150; i++) ask(request([1, 1], [i]));
+    clock.advance(1);
+    expect(failures.filter((code) => code === 'QUEUE_FULL')).toHaveLength(50);
+    const others = Array.from({ length: 60 }, () => ask(request([1, 1], [0]), { ...context(), caller: 'another' }));
+    clock.advance(1);
+    // Of a hundred rows two callers have fifty each.
+    expect(others.filter((call) => call.answers.length > 0)).toHaveLength(10);
+  });
+
   it('refuses above the queue limit, with a time to retry', () => {
     join({ batchMs: 1000 });
     ask(request([1, 1], [0]));
