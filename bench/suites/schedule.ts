@@ -45,6 +45,7 @@ interface Typed {
   readonly coordinatorFlags: string;
   readonly workerFlags: string;
   readonly lateUse: string;
+  readonly fairUse: string;
   readonly maxOther: string;
   readonly quietLimit: string;
   readonly loadgen?: string;
@@ -66,6 +67,7 @@ const contextOf = (typed: Typed, folder: string): BarContext => ({
   coordinatorFlags: words(typed.coordinatorFlags),
   workerFlags: words(typed.workerFlags),
   lateUse: parseNumber('--late-use', typed.lateUse, 0.01, 10),
+  fairUse: parseNumber('--fair-use', typed.fairUse, 0.01, 1),
   mostOthers: parseNumber('--max-other', typed.maxOther, 0, 1024),
   quietLimitMs: parseDurationMs('--quiet-limit', typed.quietLimit),
   loadgen: words(typed.loadgen),
@@ -92,6 +94,7 @@ const program = new Command('bench:schedule')
   .option('--server-flags <words>', 'further words for `shoal up`', '')
   .option('--coordinator-flags <words>', 'further words for `shoal coordinator` (late)', '')
   .option('--worker-flags <words>', 'further words for `shoal worker` (late)', '')
+  .option('--fair-use <share>', 'of capacity, what the ten equal callers ask for together (fairness)', '0.9')
   .option('--late-use <share>', 'how busy the two fast workers are kept, if each request were a batch (late)', '0.6')
   .option('--max-other <cores>', 'a measurement is disturbed when others use more than this', '0.05')
   .option('--quiet-limit <time>', 'longest wait for a quiet machine before each; 0 measures at once', '60s')

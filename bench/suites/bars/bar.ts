@@ -21,6 +21,8 @@ export interface BarContext extends SuiteLoad, QuietLimits {
   readonly workerFlags: readonly string[];
   /** How busy the two fast workers of the late-binding bar are, 0…1, if each request is a batch of its own. */
   readonly lateUse: number;
+  /** Share of capacity that ten equal callers ask for together. */
+  readonly fairUse: number;
   say(line: string): void;
 }
 

@@ -15,17 +15,16 @@ import { eachRepetition } from './big-server.js';
 import { failedShare, p99OfAllUs } from './outcomes.js';
 
 const callers = 10;
-const use = 0.9;
 const flood = 10;
 const capacityCallers = 128;
 
-/** Ten callers with equal shares of 0.9 of capacity; then the tenth sends ten times its share. */
+/** Ten callers with equal shares of what is asked for; then the tenth sends ten times its share. */
 export async function fairnessBar(context: BarContext): Promise<BarResult> {
   // The flood goes beyond capacity, and is to be refused.
   const runs = new BarRuns(context, 'fairness', ['flood/tenth']);
   await eachRepetition(context, 'fairness', 'big', async (server) => {
     const capacity = await runs.capacityPerS({ server, model: 'big' }, capacityCallers);
-    const share = (capacity * use) / callers;
+    const share = (capacity * context.fairUse) / callers;
     const nine: LoadGroup = groupOf(open(share * (callers - 1)), {
       name: 'nine',
       callers: Array.from({ length: callers - 1 }, (_, i) => `caller-${i + 1}`),

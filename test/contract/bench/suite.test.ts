@@ -26,6 +26,7 @@ const context: BarContext = {
   coordinatorFlags: [],
   workerFlags: [],
   lateUse: 0.6,
+  fairUse: 0.9,
   mostOthers: 1000,
   quietLimitMs: 0,
   say: (line) => said.push(line),
