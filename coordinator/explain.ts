@@ -103,6 +103,13 @@ function hint(facts: Facts, batches: number): string {
     const slow = facts.workers.find((worker) => worker.slowness === slowest);
     return `Worker ${slow?.workerId} takes ${slowest.toFixed(1)} times as long as the others and is used only when the queue is long.`;
   }
+  if (meanRows >= 2) {
+    const larger =
+      gainOfTwice(facts) > 0.1
+        ? 'larger ones would be cheaper a row, at the price of waiting: max_queue_delay_microseconds'
+        : 'larger ones would hardly be cheaper a row';
+    return `Batches form while the instances are busy and leave as soon as one is free (${meanRows.toFixed(1)} rows): ${larger}.`;
+  }
   return `An instance is free when requests come (${meanRows.toFixed(1)} rows a batch): nothing waits, and nothing needs to change.`;
 }
 
