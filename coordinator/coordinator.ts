@@ -219,10 +219,10 @@ export class Coordinator implements InferenceService, AdminView {
     const nowMs = this.#options.clock.nowMs();
     const { scheduler } = this.#dispatcher;
     const predicted = scheduler.predict(entry.key, { caller, level, shapeKey, rows, deadlineMs }, nowMs);
-    if (predicted === undefined || predicted.badMs <= deadlineMs) return;
+    if (predicted === undefined || predicted <= deadlineMs) return;
     scheduler.lane(entry.key)?.refused(nowMs);
     // Two digits say enough, and the same sentence again is encoded only once.
-    const needMs = twoDigits(predicted.badMs - nowMs, Math.ceil);
+    const needMs = twoDigits(predicted - nowMs, Math.ceil);
     const leftMs = twoDigits(deadlineMs - nowMs, Math.floor);
     throw new ShoalError(
       'DEADLINE_INFEASIBLE',

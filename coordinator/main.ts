@@ -29,6 +29,8 @@ export interface CoordinatorSettings {
   readonly deviceConcurrency: number;
   readonly rateLimitResource: Readonly<Record<string, number>>;
   readonly callerWeights: Readonly<Record<string, number>>;
+  /** Do executions run on this machine's cores? Then it sleeps while they do, and leaves them the cores. */
+  readonly sharesCores: boolean;
   readonly softwareVersion: string;
   readonly log: Logger;
 }
@@ -55,7 +57,7 @@ export async function startCoordinator(settings: CoordinatorSettings): Promise<R
     clock: systemClock,
     timers: systemTimers,
     defer: setImmediate,
-    nap,
+    ...(settings.sharesCores ? { nap } : {}),
     random: seededRandom(freshSeed()),
     log: log.child({ component: 'coordinator' }),
     observer: metrics,

@@ -19,8 +19,11 @@ function logOf(settings: Settings): Logger {
   return log;
 }
 
-const coordinatorOf = (settings: Settings, log: Logger): Promise<RunningCoordinator> =>
-  startCoordinator({ ...settings, softwareVersion, log });
+/** An execution on a GPU leaves the cores alone. */
+const runsOnCores = (device: string): boolean => device.startsWith('cpu');
+
+const coordinatorOf = (settings: Settings, sharesCores: boolean, log: Logger): Promise<RunningCoordinator> =>
+  startCoordinator({ ...settings, sharesCores, softwareVersion, log });
 
 function workerOf(settings: Settings, workerId: string, devices: readonly string[], log: Logger): Promise<Worker> {
   return startWorker({
@@ -73,7 +76,7 @@ export function shareDevices(devices: readonly string[], workers: number): strin
 /** `shoal up`: a coordinator and its workers in this process; only executors are processes of their own. */
 export async function startCluster(settings: Settings): Promise<RunningCluster> {
   const log = logOf(settings);
-  const coordinator = await coordinatorOf(settings, log);
+  const coordinator = await coordinatorOf(settings, settings.devices.some(runsOnCores), log);
   const shares = shareDevices(settings.devices, settings.workers);
   const started = await Promise.allSettled(
     shares.map((devices, index) => workerOf(settings, `worker-${index}`, devices, log)),
@@ -101,7 +104,7 @@ export async function startCluster(settings: Settings): Promise<RunningCluster> 
 
 /** `shoal coordinator`: waits for workers to join. */
 export async function startCoordinatorAlone(settings: Settings): Promise<RunningCluster> {
-  const coordinator = await coordinatorOf(settings, logOf(settings));
+  const coordinator = await coordinatorOf(settings, false, logOf(settings));
   return {
     ...addressesOf(coordinator, settings),
     models: () =>

@@ -10,22 +10,15 @@ export interface Newcomer {
   readonly deadlineMs: number;
 }
 
-/** Instants of the monotonic clock, milliseconds. */
-export interface Prediction {
-  readonly usualMs: number;
-  /** In a bad but not an extreme case. */
-  readonly badMs: number;
-}
-
 /** Of a request's time, what its own execution may take; the rest is for waiting while another batch runs. */
 const executionShare = 0.6;
 
 /**
- * When such a request would probably be answered if it were queued now, and when in a bad case; undefined while too
- * little is known to say. An execution takes ℓ(rows); who comes first follows from the fair shares; batches ahead are
+ * When such a request would be answered, in a bad but not an extreme case, if it were queued now: an instant of the
+ * monotonic clock in milliseconds, undefined while too little is known to say. An execution takes ℓ(rows); who comes first follows from the fair shares; batches ahead are
  * spread over all instances.
  */
-export function predictAnswer(lane: Lane, newcomer: Newcomer, nowMs: number): Prediction | undefined {
+export function predictAnswer(lane: Lane, newcomer: Newcomer, nowMs: number): number | undefined {
   const capacity = lane.likely;
   if (capacity === undefined || lane.slots === 0 || lane.isStale(nowMs)) return undefined;
   const { shapeKey } = newcomer;
@@ -49,5 +42,5 @@ export function predictAnswer(lane: Lane, newcomer: Newcomer, nowMs: number): Pr
   const executeMs = lane.expectMs(capacity, shapeKey, rows);
   // What runs now may take longer than usual as well, but hardly both at once.
   const spreadMs = lane.cautiousMs(capacity, shapeKey, rows) - executeMs;
-  return { usualMs: atMs + executeMs, badMs: atMs + executeMs + Math.SQRT2 * spreadMs };
+  return atMs + executeMs + Math.SQRT2 * spreadMs;
 }

@@ -5,7 +5,7 @@ import type { CloseReason } from '../serving.js';
 import { Calm } from './calm.js';
 import { closeRule } from './close-rule.js';
 import { Devices } from './devices.js';
-import { type Newcomer, type Prediction, predictAnswer } from './feasibility.js';
+import { type Newcomer, predictAnswer } from './feasibility.js';
 import { Lane, type LaneCapacity, type LaneRun } from './lane.js';
 import type { LaneRule } from './lane-rule.js';
 import type { Piece } from './piece.js';
@@ -186,8 +186,8 @@ export class Scheduler<P extends Piece> {
     return this.#waiting.isEmpty;
   }
 
-  /** When such a request would probably be answered; undefined while too little is known. */
-  predict(key: string, newcomer: Omit<Newcomer, 'weight'>, nowMs: number): Prediction | undefined {
+  /** When such a request would be answered in a bad case; undefined while too little is known. */
+  predict(key: string, newcomer: Omit<Newcomer, 'weight'>, nowMs: number): number | undefined {
     const lane = this.#lanes.get(key);
     if (lane === undefined) return undefined;
     return predictAnswer(lane, { ...newcomer, weight: this.#options.callerWeight(newcomer.caller) }, nowMs);
